@@ -1,0 +1,167 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"unkai"
+)
+
+// The format of a record, version 1. Integers are little-endian.
+//
+//	byte  0      version (1)
+//	byte  1      fields: which of the optional parts follow, and the marks
+//	4     2      epoch
+//	8     6      ballot
+//	8            promise, if it is not the ballot
+//	8            cas unique, if it is not the ballot
+//	4            flags, if not 0
+//	8            expiry, if not 0
+//	...          value
+//	4            crc32c over the key and all the above
+//
+// A reader refuses a version or a mark it does not know: the record is then
+// unknown, and never absent.
+const (
+	recordVersion = 1
+	recordFixed   = 14
+	recordSum     = 4
+
+	// MaxRecordOverhead is how much longer an encoded record can be than its value.
+	MaxRecordOverhead = recordFixed + 8 + 8 + 4 + 8 + recordSum
+)
+
+const (
+	fieldTombstone = 1 << iota
+	fieldStale
+	fieldWon
+	fieldPromise
+	fieldCAS
+	fieldFlags
+	fieldExpiry
+	fieldsKnown = 1<<iota - 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ownCAS reports whether the cas unique is not the ballot and has to be kept:
+// after a touch, or when a client chose it. A tombstone has none.
+func (r *Record) ownCAS() bool { return !r.Tombstone && r.Item.CAS != uint64(r.Ballot) }
+
+// EncodedLen is the length of r in the record format, in bytes.
+func EncodedLen(r *Record) int {
+	n := recordFixed + recordSum + len(r.Item.Value)
+	if r.Promise != r.Ballot {
+		n += 8
+	}
+	if r.ownCAS() {
+		n += 8
+	}
+	if r.Item.Flags != 0 {
+		n += 4
+	}
+	if r.Item.Expiry != 0 {
+		n += 8
+	}
+	return n
+}
+
+// AppendRecord appends r in the record format. The checksum covers the key, so
+// that a record found under another key is known to be damaged.
+func AppendRecord(dst, key []byte, r *Record) []byte {
+	start := len(dst)
+	fields := byte(0)
+	if r.Tombstone {
+		fields |= fieldTombstone
+	}
+	if r.Item.Stale {
+		fields |= fieldStale
+	}
+	if r.Item.Won {
+		fields |= fieldWon
+	}
+	dst = append(dst, recordVersion, 0)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(r.Epoch))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Ballot))
+	if r.Promise != r.Ballot {
+		fields |= fieldPromise
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Promise))
+	}
+	if r.ownCAS() {
+		fields |= fieldCAS
+		dst = binary.LittleEndian.AppendUint64(dst, r.Item.CAS)
+	}
+	if r.Item.Flags != 0 {
+		fields |= fieldFlags
+		dst = binary.LittleEndian.AppendUint32(dst, r.Item.Flags)
+	}
+	if r.Item.Expiry != 0 {
+		fields |= fieldExpiry
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Item.Expiry))
+	}
+	dst[start+1] = fields
+	dst = append(dst, r.Item.Value...)
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, dst[start:])
+	return binary.LittleEndian.AppendUint32(dst, sum)
+}
+
+// DecodeRecord reads what AppendRecord wrote for the same key. The value
+// aliases b. The error is ErrDamaged, wrapped with what is wrong.
+func DecodeRecord(key, b []byte) (Record, error) {
+	if len(b) < recordFixed+recordSum {
+		return Record{}, fmt.Errorf("%w: %d bytes are too few", ErrDamaged, len(b))
+	}
+	body := b[:len(b)-recordSum]
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
+	if want := binary.LittleEndian.Uint32(b[len(body):]); sum != want {
+		return Record{}, fmt.Errorf("%w: checksum is %08x, want %08x", ErrDamaged, sum, want)
+	}
+	if b[0] != recordVersion {
+		return Record{}, fmt.Errorf("%w: format version %d is not known here", ErrDamaged, b[0])
+	}
+	fields := b[1]
+	if fields&^fieldsKnown != 0 {
+		return Record{}, fmt.Errorf("%w: marks %#x are not known here", ErrDamaged, fields)
+	}
+	r := Record{
+		Epoch:     unkai.Epoch(binary.LittleEndian.Uint32(b[2:])),
+		Ballot:    unkai.Ballot(binary.LittleEndian.Uint64(b[6:])),
+		Tombstone: fields&fieldTombstone != 0,
+	}
+	r.Promise = r.Ballot
+	if !r.Tombstone {
+		r.Item.CAS = uint64(r.Ballot)
+	}
+	r.Item.Stale, r.Item.Won = fields&fieldStale != 0, fields&fieldWon != 0
+	rest := body[recordFixed:]
+	need := 0
+	for _, f := range [...]struct {
+		mark byte
+		n    int
+	}{{fieldPromise, 8}, {fieldCAS, 8}, {fieldFlags, 4}, {fieldExpiry, 8}} {
+		if fields&f.mark != 0 {
+			need += f.n
+		}
+	}
+	if len(rest) < need {
+		return Record{}, fmt.Errorf("%w: %d bytes are too few for marks %#x", ErrDamaged, len(b), fields)
+	}
+	if fields&fieldPromise != 0 {
+		r.Promise, rest = unkai.Ballot(binary.LittleEndian.Uint64(rest)), rest[8:]
+	}
+	if fields&fieldCAS != 0 {
+		r.Item.CAS, rest = binary.LittleEndian.Uint64(rest), rest[8:]
+	}
+	if fields&fieldFlags != 0 {
+		r.Item.Flags, rest = binary.LittleEndian.Uint32(rest), rest[4:]
+	}
+	if fields&fieldExpiry != 0 {
+		r.Item.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[8:]
+	}
+	if r.Promise < r.Ballot {
+		return Record{}, fmt.Errorf("%w: promise %v is below the accepted %v", ErrDamaged, r.Promise, r.Ballot)
+	}
+	r.Item.Value = rest
+	return r, nil
+}

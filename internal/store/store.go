@@ -1,0 +1,199 @@
+// Package store is the contract of the engines that keep records: what a
+// replica may rely on, whatever holds the bytes. Every engine passes the
+// suite in storetest.
+package store
+
+import (
+	"errors"
+	"iter"
+
+	"unkai"
+)
+
+// Errors that an Engine returns, wrapped with what was being done.
+var (
+	// ErrDamaged: the record's checksum or format is wrong. The record is
+	// unknown, which is not absent: nothing may be concluded from it.
+	ErrDamaged = errors.New("record is damaged")
+	// ErrConflict: the record does not have the ballot the write expected.
+	ErrConflict = errors.New("record has another ballot")
+	// ErrFull: the write would grow the store beyond its limit. Reads and
+	// tombstones still work, and growth does again once there is room.
+	ErrFull = errors.New("store is full")
+	// ErrBusy: too many writes wait to be made durable; nothing was applied.
+	ErrBusy = errors.New("store is overloaded")
+	// ErrClosed: the engine was closed.
+	ErrClosed = errors.New("store is closed")
+	// ErrBroken: the disk failed a write or a sync; what waited is in doubt,
+	// and the engine refuses everything from then on.
+	ErrBroken = errors.New("store is broken")
+	// ErrNotEmpty: an ingest found records in its bucket.
+	ErrNotEmpty = errors.New("bucket is not empty")
+)
+
+// Record is what one replica knows of one key: the state of its acceptor
+// (Rystsov 2018, §2.2). The zero Record is that of a key never heard of.
+type Record struct {
+	// Ballot at which Item was accepted. 0: nothing accepted.
+	Ballot unkai.Ballot
+	// Promise is the ballot below which nothing will be accepted; never below Ballot.
+	Promise unkai.Ballot
+	// Epoch of the topology under which Item was accepted.
+	Epoch unkai.Epoch
+	// Tombstone: the key was deleted. Item is empty.
+	Tombstone bool
+	Item      unkai.Item
+}
+
+// Write is one conditional write on its way to being durable. Its owner fills
+// it in, passes it to Engine.Write, and leaves it alone until Done was called.
+type Write struct {
+	Bucket unkai.Bucket
+	Hash   uint64 // the key's, from core/ring; equal keys have equal hashes
+	Key    []byte
+	// Expect is the ballot of the record to be replaced; 0: there is none.
+	Expect unkai.Ballot
+	Record Record
+	// Done is told once, from any goroutine and perhaps before Engine.Write
+	// returns, and must not block.
+	Done Done
+	// Err, set before Done is told: nil when the record is durable by the
+	// sync policy; else one of this package's errors. After ErrBroken the
+	// write is in doubt; after any other it was not applied.
+	Err error
+	// Next is for whoever has the Write, to keep it in a list.
+	Next *Write
+}
+
+// Done hears that a write has ended.
+type Done interface{ WriteDone(*Write) }
+
+// Access says how a read counts for a key's time of last access: the present
+// in seconds since 1970, or NoAccess to leave it alone.
+type Access uint32
+
+// NoAccess leaves the time of last access and the fetched mark alone.
+const NoAccess Access = 0
+
+// Found is what Engine.Get tells of a key beyond its record.
+type Found struct {
+	Record Record // Value aliases the buffer that Get returned
+	// Unsynced: the record was applied but may still be lost. Nobody outside
+	// may be told of it before a Barrier begun after this Get is done.
+	Unsynced bool
+	// Fetched and Accessed are as they were before this Get. The engine
+	// remembers them as well as it can; they are not durable.
+	Fetched  bool
+	Accessed uint32
+}
+
+// Engine keeps the records of one node. All methods are safe for concurrent
+// use, except that nothing may follow Close.
+type Engine interface {
+	// Get finds the record of a key, appends its value to dst and returns the
+	// grown dst. A key without a record gives the zero Record and no error; a
+	// tombstone is a record. Errors: ErrDamaged, ErrBroken.
+	//
+	// It sees every Write that has been applied, durable or not: see
+	// Found.Unsynced.
+	Get(b unkai.Bucket, hash uint64, key, dst []byte, a Access) (Found, []byte, error)
+
+	// Write applies w if the key's record has the ballot w.Expect (0: there is
+	// no record), and tells w.Done when it is durable. Its Key and Value are
+	// copied before Write returns. Writes on one key become durable in the
+	// order in which they were applied. It does not wait for the disk; when
+	// too much waits already it fails with ErrBusy. The fetched mark of the
+	// key is cleared; its time of last access is the time of writing where the
+	// engine can tell.
+	Write(w *Write)
+
+	// Barrier tells w.Done once everything applied before is durable. Only
+	// w.Done and w.Err are used.
+	Barrier(w *Write)
+
+	// Scan passes every record of a bucket, tombstones too, to yield: each key
+	// that had a record throughout exactly once, in an order of the engine's
+	// own. The Key and Value passed are valid during the call only. A damaged
+	// record is yielded with ErrDamaged and whatever is known of its key. It
+	// holds no lock while yield runs.
+	Scan(b unkai.Bucket) iter.Seq2[Entry, error]
+
+	// Snapshot is a Scan of the bucket as it is at the moment of the call,
+	// whatever is written during the iteration. Close it.
+	Snapshot(b unkai.Bucket) (Snapshot, error)
+
+	// Ingest fills a bucket that holds no record, and returns when the records
+	// are durable. Keys must be distinct. Errors: ErrNotEmpty, ErrFull, and
+	// what the sequence yields; after an error the bucket is empty again.
+	Ingest(b unkai.Bucket, records iter.Seq2[Entry, error]) error
+
+	// Drop forgets every record of a bucket and its floor, durably.
+	Drop(b unkai.Bucket) error
+
+	// Floor is the ballot below or at which the bucket has forgotten what it
+	// accepted: a key without a record must be treated as promised to it.
+	Floor(b unkai.Bucket) unkai.Ballot
+
+	// Purge removes the record of a key if its ballot is still the given one,
+	// and raises the bucket's floor to at least that ballot, in one durable
+	// step. It reports ErrConflict when the record has changed.
+	Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error
+
+	// Checkpoint writes a consistent copy of the engine into a directory that
+	// does not exist yet: for disk one that can be opened in its place, for
+	// memory a file that its Restore reads.
+	Checkpoint(dir string) error
+
+	// Stats are the counters at this moment; cheap.
+	Stats() Stats
+
+	// Close makes durable what was applied and releases everything.
+	Close() error
+}
+
+// Entry is a key with its record, in a scan or an ingest.
+type Entry struct {
+	Hash   uint64
+	Key    []byte
+	Record Record
+}
+
+// Snapshot is a view of one bucket at one moment.
+type Snapshot interface {
+	// All yields as Engine.Scan does. It can be used once.
+	All() iter.Seq2[Entry, error]
+	Close() error
+}
+
+// Stats counts what an engine holds and did. Counts of items are exact, also
+// after a crash; Items and Tombstones exclude each other.
+type Stats struct {
+	Items      int64 // records that are not tombstones, expired ones included
+	Tombstones int64
+	Bytes      int64 // of keys and values of Items
+	Used       int64 // bytes taken from the memory or the disk
+	Limit      int64 // bytes it may take; 0: no limit of its own
+	Full       bool  // growth is being refused
+	Damaged    int64 // records found damaged since the start
+	Syncs      int64 // times the disk was asked to make something durable
+	Writes     int64 // writes applied
+	CacheHits  int64 // reads answered without the disk, where there is one
+	CacheMiss  int64
+	CacheBytes int64
+}
+
+// Add counts o to s. Full is true if either is.
+func (s *Stats) Add(o Stats) {
+	s.Items += o.Items
+	s.Tombstones += o.Tombstones
+	s.Bytes += o.Bytes
+	s.Used += o.Used
+	s.Limit += o.Limit
+	s.Full = s.Full || o.Full
+	s.Damaged += o.Damaged
+	s.Syncs += o.Syncs
+	s.Writes += o.Writes
+	s.CacheHits += o.CacheHits
+	s.CacheMiss += o.CacheMiss
+	s.CacheBytes += o.CacheBytes
+}
