@@ -48,7 +48,7 @@ type Op struct {
 	Delta uint64
 
 	// Vivify creates the item when it is absent: a Get an empty one, an
-	// Append or Prepend its Value, arithmetic Initial; with VivifyExpiry.
+	// Append or Prepend its Value, arithmetic Initial; always with VivifyExpiry.
 	Vivify       bool
 	VivifyExpiry int64
 	Initial      uint64
@@ -105,6 +105,8 @@ type Result struct {
 	Item Item
 	// Size of the item's value in bytes, also where the value is not given.
 	Size int
+	// ExpiryBefore is the expiry the item had before the operation.
+	ExpiryBefore int64
 	// Number after arithmetic.
 	Number uint64
 	// Created says that Vivify made the item.

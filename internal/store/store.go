@@ -54,6 +54,9 @@ type Write struct {
 	// Expect is the ballot of the record to be replaced; 0: there is none.
 	Expect unkai.Ballot
 	Record Record
+	// Keep leaves the key's fetched mark and time of last access as they are:
+	// the item was changed, not replaced.
+	Keep bool
 	// Done is told once, from any goroutine and perhaps before Engine.Write
 	// returns, and must not block.
 	Done Done
@@ -102,9 +105,9 @@ type Engine interface {
 	// no record), and tells w.Done when it is durable. Its Key and Value are
 	// copied before Write returns. Writes on one key become durable in the
 	// order in which they were applied. It does not wait for the disk; when
-	// too much waits already it fails with ErrBusy. The fetched mark of the
-	// key is cleared; its time of last access is the time of writing where the
-	// engine can tell.
+	// too much waits already it fails with ErrBusy. Without w.Keep the
+	// fetched mark of the key is cleared, and its time of last access is unknown
+	// (0) until the next read.
 	Write(w *Write)
 
 	// Barrier tells w.Done once everything applied before is durable. Only
