@@ -23,6 +23,9 @@ type Topology struct {
 	// Flushed is the epoch that the last flush_all began: what was accepted
 	// under an earlier one does not exist any more.
 	Flushed unkai.Epoch `json:"flushed"`
+	// FlushAt is when a flush_all with a delay is due, in milliseconds since
+	// 1970; 0: none is.
+	FlushAt int64 `json:"flush_at,omitempty"`
 }
 
 // Node is a member in its present incarnation.
@@ -105,7 +108,15 @@ func (t *Topology) Forgotten(e unkai.Epoch) bool { return e < t.Flushed }
 func (t *Topology) Flush() Topology {
 	next := *t
 	next.Epoch++
-	next.Flushed = next.Epoch
+	next.Flushed, next.FlushAt = next.Epoch, 0
+	return next
+}
+
+// FlushLater is the topology in which a flush is due at a later moment.
+func (t *Topology) FlushLater(at int64) Topology {
+	next := *t
+	next.Epoch++
+	next.FlushAt = at
 	return next
 }
 

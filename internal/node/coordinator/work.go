@@ -1,0 +1,194 @@
+package coordinator
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"unkai"
+	"unkai/internal/node/replica"
+)
+
+// task is one operation on its way through a coordinator. Its operation and
+// its result are its batch's memory, and so only to be touched while the batch
+// waits for it: see the states.
+type task struct {
+	op     *unkai.Op
+	result *unkai.Result
+	work   *work
+	hash   uint64
+	index  int
+	state  uint32 // atomic, except where only one goroutine can know the task
+	next   *task
+	mutant bool // it changed the item in the round that serves it
+}
+
+// The states of a task. A batch may give up a task that is waiting (which it
+// takes out of the queue) or in flight (which leaves it in doubt), but not one
+// whose operation a leader is reading.
+const (
+	waiting   uint32 = iota // in a round's queue, under the stripe's lock
+	applying                // a leader reads its operation and writes its result
+	inFlight                // replicas are being asked; its memory is not touched
+	answered                // the result is there
+	abandoned               // its batch has gone on without it
+)
+
+// work is a batch on its way through a coordinator, and the rounds that its
+// goroutine leads.
+type work struct {
+	c     *Coordinator
+	batch *unkai.Batch
+	tasks []task
+	open  int           // tasks not answered; only its own goroutine counts
+	led   int           // rounds it leads; likewise
+	call  *replica.Call // for the next direct read
+	timer *time.Timer
+
+	wake   chan struct{}
+	mu     sync.Mutex
+	gone   bool // nobody listens any more
+	events []event
+	taken  []event
+}
+
+// event is something a work's goroutine has to see to: exactly one is set.
+type event struct {
+	round  *round        // go on with this round
+	task   *task         // answered by another goroutine
+	direct *replica.Call // a direct read was answered
+}
+
+func newWork() *work {
+	w := &work{wake: make(chan struct{}, 1), call: new(replica.Call), timer: time.NewTimer(time.Hour)}
+	w.timer.Stop()
+	return w
+}
+
+func (w *work) begin(c *Coordinator, b *unkai.Batch, n int) {
+	w.c, w.batch, w.open, w.led = c, b, 0, 0
+	if cap(w.tasks) < n {
+		w.tasks = make([]task, n)
+	}
+	w.tasks = w.tasks[:n]
+}
+
+// end forgets the batch, so that a pooled work keeps no connection's memory.
+func (w *work) end() {
+	clear(w.tasks)
+	w.batch, w.call.Buf, w.call.Key, w.call.Found.Record.Item.Value = nil, nil, nil, nil
+}
+
+// post tells w's goroutine of an event. It reports false when nobody listens.
+func (w *work) post(e event) bool {
+	w.mu.Lock()
+	if w.gone {
+		w.mu.Unlock()
+		return false
+	}
+	w.events = append(w.events, e)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// CallAnswered implements replica.Answered for direct reads.
+func (w *work) CallAnswered(call *replica.Call) { w.post(event{direct: call}) }
+
+// take gives all events since the last time.
+func (w *work) take() []event {
+	w.mu.Lock()
+	w.taken, w.events = w.events, w.taken[:0]
+	w.mu.Unlock()
+	return w.taken
+}
+
+// wait sees to events until all tasks are answered. It reports false when time
+// was up and others may still refer to w.
+func (w *work) wait(started int) bool {
+	w.timer.Reset(w.c.cfg.Timeout)
+	defer w.timer.Stop()
+	for {
+		for _, e := range w.take() {
+			w.see(e)
+		}
+		if w.open == 0 {
+			return true
+		}
+		select {
+		case <-w.wake:
+		case <-w.timer.C:
+			if w.giveUp(started) {
+				w.leave()
+				return false
+			}
+			w.timer.Reset(applyGrace)
+		}
+	}
+}
+
+// applyGrace is how long a batch whose time is up lets a leader finish reading
+// one of its operations, before it looks again.
+const applyGrace = 5 * time.Millisecond
+
+func (w *work) see(e event) {
+	switch {
+	case e.round != nil && e.round.leader == w:
+		w.c.proceed(w, e.round)
+	case e.round != nil:
+		w.c.lead(w, e.round)
+	case e.task != nil:
+		w.open--
+	default:
+		t := &w.tasks[e.direct.Tag]
+		if atomic.LoadUint32(&t.state) == abandoned {
+			return
+		}
+		top := w.c.cfg.Topology()
+		if e.direct.Epoch == top.Epoch && w.c.directed(w, t, top, e.direct) {
+			return
+		}
+		t.state = waiting
+		if r := w.c.join(w.c.stripe(t.hash), t); r != nil {
+			w.c.lead(w, r)
+		}
+	}
+}
+
+// giveUp answers what has no answer yet with an error, and reports whether all
+// tasks are settled by that.
+func (w *work) giveUp(started int) bool {
+	for i := range started {
+		t := &w.tasks[i]
+		switch {
+		case w.c.withdraw(t):
+			*t.result = unkai.Result{Status: unkai.Failed, Err: errTimeout}
+		case atomic.CompareAndSwapUint32(&t.state, inFlight, abandoned):
+			*t.result = unkai.Result{Status: unkai.InDoubt, Err: errTimeout}
+			if t.op.Kind == unkai.Get && !t.mutant {
+				t.result.Status = unkai.Failed
+			}
+		default:
+			continue // answered, or about to be
+		}
+		w.c.counters.timeouts.Add(1)
+		w.open--
+	}
+	return w.open == 0
+}
+
+// leave hands what w still leads to a goroutine of its own.
+func (w *work) leave() {
+	w.mu.Lock()
+	w.gone = true
+	rest := w.events
+	w.mu.Unlock()
+	for _, e := range rest {
+		if e.round != nil {
+			w.c.adopt(e.round)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+// Package replica answers for the buckets that this node holds: it refuses what
+// the epoch forbids, decides by the acceptor's law, and keeps what it said in
+// the store before it says it.
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"unkai"
+	"unkai/internal/core/register"
+	"unkai/internal/core/topology"
+	"unkai/internal/store"
+)
+
+// Status is how a replica answered a call.
+type Status uint8
+
+// The answers.
+const (
+	Pending Status = iota
+	// OK: the record was read, or the value was accepted and is durable.
+	OK
+	// Refused: Call.Seen has been promised or accepted, which is higher.
+	Refused
+	// Fenced: the replica is in another epoch; ask again under that one.
+	Fenced
+	// Failed: certainly not done; Call.Err says why.
+	Failed
+	// Unknown: it may have been done; Call.Err says why.
+	Unknown
+)
+
+// Call is one question to one replica and its answer. Its owner fills in the
+// question and leaves it alone until it is answered; then it may be used again.
+type Call struct {
+	Epoch  unkai.Epoch
+	Bucket unkai.Bucket
+	Hash   uint64
+	Key    []byte
+
+	// Of a Read: how it counts as an access, and where to append the value.
+	Access store.Access
+	Buf    []byte
+
+	// Of an Accept: the ballot, the promise that goes with it (0: none), the
+	// item (the zero Item is a tombstone), and whether the marks of having been
+	// read stay.
+	Ballot unkai.Ballot
+	Next   unkai.Ballot
+	Item   unkai.Item
+	Keep   bool
+
+	// Answered hears of an answer that was not there when the method returned.
+	Answered Answered
+	// Tag is the caller's own.
+	Tag int
+
+	// The answer.
+	Status Status
+	Found  store.Found  // of a Read
+	Seen   unkai.Ballot // the highest ballot promised or accepted
+	Err    error
+
+	replica *Local
+	old     []byte // what an Accept replaces
+	write   store.Write
+	stage   atomic.Uint32
+}
+
+// Answered is told, from any goroutine, that a call has its answer. It must not
+// block.
+type Answered interface{ CallAnswered(*Call) }
+
+// Local is the replica in this process. Its methods are safe for concurrent
+// use, each Call being one caller's own.
+type Local struct {
+	engine   store.Engine
+	topology func() *topology.Topology
+	locks    [1024]lock
+	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
+	counters counters
+}
+
+// lock makes reading a key's state, deciding and writing one step. The engine
+// takes its own locks inside of it; nothing else is ever locked under it.
+type lock struct {
+	sync.Mutex
+	_ [56]byte
+}
+
+type counters struct{ reads, accepts, refused, fenced, damaged, purged atomic.Int64 }
+
+// Stats counts what a replica did.
+type Stats struct{ Reads, Accepts, Refused, Fenced, Damaged, Purged int64 }
+
+// New is a replica that keeps its records in engine.
+func New(engine store.Engine, top func() *topology.Topology) *Local {
+	r := &Local{engine: engine, topology: top, due: make([]atomic.Int64, top().Buckets)}
+	for b := range r.due {
+		r.due[b].Store(1)
+	}
+	return r
+}
+
+// Stats are the counters at this moment.
+func (r *Local) Stats() Stats {
+	c := &r.counters
+	return Stats{c.reads.Load(), c.accepts.Load(), c.refused.Load(), c.fenced.Load(), c.damaged.Load(), c.purged.Load()}
+}
+
+// Read asks for the record of a key and reports whether the answer is there
+// already; otherwise c.Answered hears of it. What it answers is durable.
+func (r *Local) Read(c *Call) bool {
+	c.Status, c.Err, c.replica = Pending, nil, r
+	r.counters.reads.Add(1)
+	if !r.admit(c) {
+		return true
+	}
+	start := len(c.Buf)
+	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, c.Access)
+	if err != nil {
+		r.counters.damaged.Add(1)
+		return c.fail(Failed, fmt.Errorf("read: %w", err))
+	}
+	c.Found, c.Buf = f, buf
+	s := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(r.engine.Floor(c.Bucket))
+	c.Seen = s.Promised
+	if !f.Unsynced {
+		c.Status = OK
+		return true
+	}
+	// The caller goes on with its buffer, and this answer comes later: it
+	// needs memory of its own.
+	own := append([]byte(nil), buf[start:]...)
+	c.Found.Record.Item.Value, c.Buf = own, own
+	c.stage.Store(stageStarted)
+	c.write = store.Write{Done: (*barrier)(c)}
+	r.engine.Barrier(&c.write)
+	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
+}
+
+// Accept asks the replica to accept an item at a ballot and reports whether the
+// answer is there already; otherwise c.Answered hears of it. Key and value have
+// been copied when it returns.
+func (r *Local) Accept(c *Call) bool {
+	c.Status, c.Err, c.replica = Pending, nil, r
+	r.counters.accepts.Add(1)
+	if !r.admit(c) {
+		return true
+	}
+	for try := 0; ; try++ {
+		done := r.accept(c)
+		if !done || c.Status != Failed || try == conflictRetries || !errors.Is(c.Err, store.ErrConflict) {
+			return done
+		}
+	}
+}
+
+// conflictRetries bounds how often an Accept begins again because a sweep
+// removed the very record it was about to replace.
+const conflictRetries = 8
+
+func (r *Local) accept(c *Call) bool {
+	c.Status, c.Err = Pending, nil
+	l := &r.locks[c.Hash%uint64(len(r.locks))]
+	l.Lock()
+	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.old[:0], store.NoAccess)
+	c.old = buf[:0]
+	if err != nil {
+		l.Unlock()
+		r.counters.damaged.Add(1)
+		return c.fail(Failed, fmt.Errorf("accept: %w", err))
+	}
+	old := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(r.engine.Floor(c.Bucket))
+	s, ok := old.Accept(c.Ballot, c.Next)
+	if !ok {
+		l.Unlock()
+		r.counters.refused.Add(1)
+		c.Status, c.Seen = Refused, old.Promised
+		return true
+	}
+	c.Seen = s.Promised
+	c.stage.Store(stageStarted)
+	c.write = store.Write{
+		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Keep: c.Keep,
+		Record: store.Record{
+			Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch,
+			Tombstone: !c.Item.Exists(), Item: c.Item,
+		},
+		Done: (*acceptance)(c),
+	}
+	r.engine.Write(&c.write)
+	l.Unlock()
+	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
+}
+
+// A call's stages settle who speaks first: the method that returns, or the
+// engine that has finished.
+const (
+	stageStarted = iota
+	stageWaited  // the method has returned; the answer goes to Answered
+	stageDone
+)
+
+func (c *Call) fail(s Status, err error) bool {
+	c.Status, c.Err = s, err
+	return true
+}
+
+func (r *Local) admit(c *Call) bool {
+	if c.Epoch == r.topology().Epoch {
+		return true
+	}
+	r.counters.fenced.Add(1)
+	c.Status = Fenced
+	return false
+}
+
+func (c *Call) finish() {
+	if !c.stage.CompareAndSwap(stageStarted, stageDone) {
+		c.Answered.CallAnswered(c)
+	}
+}
+
+// settle turns how a write ended into the call's answer.
+func (c *Call) settle(doing string) {
+	switch {
+	case c.write.Err == nil:
+		c.Status = OK
+	case isInDoubt(c.write.Err):
+		c.Status, c.Err = Unknown, fmt.Errorf("%s: %w", doing, c.write.Err)
+	default:
+		c.Status, c.Err = Failed, fmt.Errorf("%s: %w", doing, c.write.Err)
+	}
+}
+
+// barrier is a Read that waits until what it saw is durable.
+type barrier Call
+
+// WriteDone implements store.Done.
+func (b *barrier) WriteDone(*store.Write) {
+	c := (*Call)(b)
+	c.settle("read")
+	if c.Status == Unknown {
+		c.Status = Failed // a read leaves nothing in doubt
+	}
+	c.finish()
+}
+
+// acceptance is an Accept on its way to the disk.
+type acceptance Call
+
+// WriteDone implements store.Done.
+func (a *acceptance) WriteDone(w *store.Write) {
+	c := (*Call)(a)
+	c.settle("accept")
+	if c.Status == OK {
+		c.replica.expect(w.Bucket, &w.Record)
+	}
+	c.finish()
+}
