@@ -1,0 +1,130 @@
+package coordinator_test
+
+import (
+	"fmt"
+	"iter"
+	"sync"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// engine is the plainest store there can be. When it is held, writes become
+// durable only when the test says so.
+type engine struct {
+	mu      sync.Mutex
+	records map[string]store.Record
+	floor   unkai.Ballot
+	held    bool
+	waiting []*store.Write
+	refuse  error // what the next writes fail with
+	writes  int
+	arrived chan struct{} // told of every write and barrier that is held
+}
+
+func newEngine() *engine {
+	return &engine{records: map[string]store.Record{}, arrived: make(chan struct{}, 1<<16)}
+}
+
+func (e *engine) unsynced(key string) bool {
+	for _, w := range e.waiting {
+		if string(w.Key) == key {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *engine) Get(_ unkai.Bucket, _ uint64, key, dst []byte, _ store.Access) (store.Found, []byte, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.records[string(key)]
+	start := len(dst)
+	dst = append(dst, r.Item.Value...)
+	r.Item.Value = dst[start:]
+	return store.Found{Record: r, Unsynced: e.unsynced(string(key))}, dst, nil
+}
+
+func (e *engine) Write(w *store.Write) {
+	e.mu.Lock()
+	switch old := e.records[string(w.Key)]; {
+	case e.refuse != nil:
+		w.Err = e.refuse
+	case old.Ballot != w.Expect:
+		w.Err = fmt.Errorf("%w: has %v", store.ErrConflict, old.Ballot)
+	default:
+		e.writes++
+		r := w.Record
+		r.Item.Value = append([]byte(nil), r.Item.Value...)
+		e.records[string(w.Key)] = r
+	}
+	if w.Err == nil && e.held {
+		w.Key = append([]byte(nil), w.Key...)
+		e.hold(w)
+		return
+	}
+	e.mu.Unlock()
+	w.Done.WriteDone(w)
+}
+
+func (e *engine) hold(w *store.Write) {
+	e.waiting = append(e.waiting, w)
+	e.mu.Unlock()
+	e.arrived <- struct{}{}
+}
+
+func (e *engine) Barrier(w *store.Write) {
+	e.mu.Lock()
+	if len(e.waiting) > 0 {
+		e.hold(w)
+		return
+	}
+	e.mu.Unlock()
+	w.Done.WriteDone(w)
+}
+
+// sync ends everything that waits, with err.
+func (e *engine) sync(err error) {
+	e.mu.Lock()
+	waiting := e.waiting
+	e.waiting = nil
+	e.mu.Unlock()
+	for _, w := range waiting {
+		w.Err = err
+		w.Done.WriteDone(w)
+	}
+}
+
+func (e *engine) setHeld(held bool) {
+	e.mu.Lock()
+	e.held = held
+	e.mu.Unlock()
+}
+
+func (e *engine) setRefuse(err error) {
+	e.mu.Lock()
+	e.refuse = err
+	e.mu.Unlock()
+}
+
+func (e *engine) Floor(unkai.Bucket) unkai.Ballot { return e.floor }
+
+func (e *engine) Scan(unkai.Bucket) iter.Seq2[store.Entry, error] { panic("not asked for here") }
+
+func (e *engine) Snapshot(unkai.Bucket) (store.Snapshot, error) { panic("not asked for here") }
+
+func (e *engine) Ingest(unkai.Bucket, iter.Seq2[store.Entry, error]) error {
+	panic("not asked for here")
+}
+
+func (e *engine) Drop(unkai.Bucket) error { panic("not asked for here") }
+
+func (e *engine) Purge(unkai.Bucket, uint64, []byte, unkai.Ballot) error {
+	panic("not asked for here")
+}
+
+func (e *engine) Checkpoint(string) error { panic("not asked for here") }
+
+func (e *engine) Stats() store.Stats { return store.Stats{} }
+
+func (e *engine) Close() error { return nil }
