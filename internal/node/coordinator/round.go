@@ -250,8 +250,9 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 	if !changes {
 		return c.settle(w, r)
 	}
-	c.counters.rounds.Add(1)
-	c.counters.shared.Add(r.shared())
+	if n := r.shared(); n > 0 {
+		c.counters.shared.Add(n)
+	}
 	r.phase = accepting
 	call := &r.call
 	call.Ballot, call.Next, call.Item, call.Keep = seen, 0, item, keep

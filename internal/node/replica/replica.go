@@ -91,10 +91,11 @@ type lock struct {
 	_ [56]byte
 }
 
-type counters struct{ reads, accepts, refused, fenced, damaged, purged atomic.Int64 }
+type counters struct{ refused, fenced, failed, purged atomic.Int64 }
 
-// Stats counts what a replica did.
-type Stats struct{ Reads, Accepts, Refused, Fenced, Damaged, Purged int64 }
+// Stats counts what a replica did beyond the usual: calls refused for their
+// ballot or their epoch, records it could not read, and records purged.
+type Stats struct{ Refused, Fenced, Failed, Purged int64 }
 
 // New is a replica that keeps its records in engine.
 func New(engine store.Engine, top func() *topology.Topology) *Local {
@@ -108,21 +109,20 @@ func New(engine store.Engine, top func() *topology.Topology) *Local {
 // Stats are the counters at this moment.
 func (r *Local) Stats() Stats {
 	c := &r.counters
-	return Stats{c.reads.Load(), c.accepts.Load(), c.refused.Load(), c.fenced.Load(), c.damaged.Load(), c.purged.Load()}
+	return Stats{c.refused.Load(), c.fenced.Load(), c.failed.Load(), c.purged.Load()}
 }
 
 // Read asks for the record of a key and reports whether the answer is there
 // already; otherwise c.Answered hears of it. What it answers is durable.
 func (r *Local) Read(c *Call) bool {
 	c.Status, c.Err, c.replica = Pending, nil, r
-	r.counters.reads.Add(1)
 	if !r.admit(c) {
 		return true
 	}
 	start := len(c.Buf)
 	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, c.Access)
 	if err != nil {
-		r.counters.damaged.Add(1)
+		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("read: %w", err))
 	}
 	c.Found, c.Buf = f, buf
@@ -147,7 +147,6 @@ func (r *Local) Read(c *Call) bool {
 // been copied when it returns.
 func (r *Local) Accept(c *Call) bool {
 	c.Status, c.Err, c.replica = Pending, nil, r
-	r.counters.accepts.Add(1)
 	if !r.admit(c) {
 		return true
 	}
@@ -171,7 +170,7 @@ func (r *Local) accept(c *Call) bool {
 	c.old = buf[:0]
 	if err != nil {
 		l.Unlock()
-		r.counters.damaged.Add(1)
+		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("accept: %w", err))
 	}
 	old := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(r.engine.Floor(c.Bucket))
