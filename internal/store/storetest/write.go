@@ -1,0 +1,143 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"runtime"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// tester is what *testing.T and *rapid.T have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// done is a store.Done that keeps what it was told, in order.
+type done chan *store.Write
+
+func (d done) WriteDone(w *store.Write) { d <- w }
+
+// hashOf stands for the hash that core/ring would give the key.
+func hashOf(key []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(key)
+	return h.Sum64()
+}
+
+// at is the n-th ballot of these tests.
+func at(n uint64) unkai.Ballot { return unkai.MakeBallot(n, 3) }
+
+// item is an ordinary record: accepted at ballot b, without anything unusual.
+func item(b unkai.Ballot, value string) store.Record {
+	return store.Record{
+		Ballot: b, Promise: b, Epoch: 1,
+		Item: unkai.Item{Value: []byte(value), CAS: uint64(b)},
+	}
+}
+
+// tombstone is the record of a delete at ballot b.
+func tombstone(b unkai.Ballot) store.Record {
+	return store.Record{Ballot: b, Promise: b, Epoch: 1, Tombstone: true}
+}
+
+// newWrite is a write whose Done is told to d.
+func newWrite(b unkai.Bucket, key []byte, expect unkai.Ballot, r store.Record, d done) *store.Write {
+	return &store.Write{Bucket: b, Hash: hashOf(key), Key: key, Expect: expect, Record: r, Done: d}
+}
+
+// try writes, waits until the write has ended, and returns its error. An
+// overloaded engine is asked again.
+func try(e store.Engine, w *store.Write) error {
+	d := make(done, 2) // room for a second call, which is a fault
+	w.Done = d
+	for {
+		w.Err = nil
+		e.Write(w)
+		<-d
+		if !errors.Is(w.Err, store.ErrBusy) {
+			return w.Err
+		}
+		runtime.Gosched()
+	}
+}
+
+// put writes and fails the test if that fails.
+func put(t tester, e store.Engine, b unkai.Bucket, key []byte, expect unkai.Ballot, r store.Record) {
+	t.Helper()
+	if err := try(e, newWrite(b, key, expect, r, nil)); err != nil {
+		t.Fatalf("write of %s at %v: %v", show(key), r.Ballot, err)
+	}
+}
+
+// barrier waits until everything applied so far is durable.
+func barrier(t tester, e store.Engine) {
+	t.Helper()
+	d := make(done, 2)
+	w := &store.Write{Done: d}
+	e.Barrier(w)
+	<-d
+	if w.Err != nil {
+		t.Fatalf("barrier: %v", w.Err)
+	}
+}
+
+// get reads without leaving a trace.
+func get(t tester, e store.Engine, b unkai.Bucket, key []byte) store.Record {
+	t.Helper()
+	f, _, err := e.Get(b, hashOf(key), key, nil, store.NoAccess)
+	if err != nil {
+		t.Fatalf("get of %s: %v", show(key), err)
+	}
+	return f.Record
+}
+
+// want fails the test unless the engine has that record for the key.
+func want(t tester, e store.Engine, b unkai.Bucket, key []byte, r store.Record) {
+	t.Helper()
+	if d := diff(get(t, e, b, key), r); d != "" {
+		t.Fatalf("bucket %d, key %s: %s", b, show(key), d)
+	}
+}
+
+// diff says in what got is not as wanted; "" if in nothing.
+func diff(got, want store.Record) string {
+	switch {
+	case got.Ballot != want.Ballot:
+		return fmt.Sprintf("ballot is %v, want %v", got.Ballot, want.Ballot)
+	case got.Promise != want.Promise:
+		return fmt.Sprintf("promise is %v, want %v", got.Promise, want.Promise)
+	case got.Epoch != want.Epoch:
+		return fmt.Sprintf("epoch is %d, want %d", got.Epoch, want.Epoch)
+	case got.Tombstone != want.Tombstone:
+		return fmt.Sprintf("tombstone is %v, want %v", got.Tombstone, want.Tombstone)
+	case !bytes.Equal(got.Item.Value, want.Item.Value):
+		return fmt.Sprintf("value is %s, want %s", show(got.Item.Value), show(want.Item.Value))
+	case got.Item.Flags != want.Item.Flags:
+		return fmt.Sprintf("flags are %d, want %d", got.Item.Flags, want.Item.Flags)
+	case got.Item.Expiry != want.Item.Expiry:
+		return fmt.Sprintf("expiry is %d, want %d", got.Item.Expiry, want.Item.Expiry)
+	case got.Item.CAS != want.Item.CAS:
+		return fmt.Sprintf("cas unique is %d, want %d", got.Item.CAS, want.Item.CAS)
+	case got.Item.Stale != want.Item.Stale || got.Item.Won != want.Item.Won:
+		return fmt.Sprintf("stale, won are %v, %v, want %v, %v",
+			got.Item.Stale, got.Item.Won, want.Item.Stale, want.Item.Won)
+	}
+	return ""
+}
+
+// show is bytes for people, cut short.
+func show(b []byte) string {
+	if len(b) > 40 {
+		return fmt.Sprintf("%q… (%d bytes)", b[:40], len(b))
+	}
+	return fmt.Sprintf("%q", b)
+}
+
+// keyN is the n-th of many keys.
+func keyN(n int) []byte { return fmt.Appendf(nil, "key:%d", n) }
