@@ -16,7 +16,8 @@ import (
 type wire struct {
 	net.Conn
 	r     *bufio.Reader
-	marks int
+	marks int // how many were sent
+	seen  int // the last one that was answered
 }
 
 // connect opens a connection that lasts until the end of the test.
@@ -111,7 +112,7 @@ func markOf(u unit) int {
 // readToMark returns the units before the answer to mark n or a later one.
 func (w *wire) readToMark(n int) ([]unit, error) {
 	var units []unit
-	for {
+	for w.seen < n {
 		u, err := w.read()
 		if err != nil {
 			if u.line != "" {
@@ -119,12 +120,13 @@ func (w *wire) readToMark(n int) ([]unit, error) {
 			}
 			return units, err
 		}
-		if m := markOf(u); m == 0 {
+		if m := markOf(u); m != 0 {
+			w.seen = m
+		} else {
 			units = append(units, u)
-		} else if m >= n {
-			return units, nil
 		}
 	}
+	return units, nil
 }
 
 // exchange sends a request and returns everything that is answered to it. The
