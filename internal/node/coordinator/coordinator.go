@@ -183,6 +183,7 @@ func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *r
 	}
 	if call.Status != replica.OK {
 		*t.result = failure(call)
+		t.state = answered
 		w.open--
 		return true
 	}
@@ -193,6 +194,7 @@ func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *r
 	}
 	*t.result = out.Result
 	t.result.Fetched, t.result.Accessed = call.Found.Fetched, call.Found.Accessed
+	t.state = answered
 	w.open--
 	return true
 }

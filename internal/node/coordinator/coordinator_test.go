@@ -305,7 +305,7 @@ func TestStaleEpochIsAskedAgain(t *testing.T) {
 func TestRefusedWriteIsNotApplied(t *testing.T) {
 	h := open(time.Minute)
 	h.do(set("k", "v"))
-	h.engine.setRefuse(store.ErrFull)
+	h.engine.setRefuse(store.ErrFull, 0)
 	for _, r := range h.do(set("k", "w"), incr("n")) {
 		if r.Status != unkai.Failed || !errors.Is(r.Err, store.ErrFull) {
 			t.Errorf("%s", short(r))
@@ -329,7 +329,7 @@ func TestOneRefusalDoesNotFailTheRest(t *testing.T) {
 			wg.Go(func() { results[i] = short(h.do(op)[0]) })
 			synctest.Wait()
 		}
-		h.engine.setRefuse(store.ErrFull) // of the second round, which all others share
+		h.engine.setRefuse(store.ErrFull, 0) // of the second round, which all others share
 		h.engine.sync(nil)
 		wg.Wait()
 		if results[0] != "ok" || results[2] != "ok a" || results[3] != "ok a" {

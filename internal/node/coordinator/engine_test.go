@@ -18,6 +18,7 @@ type engine struct {
 	held    bool
 	waiting []*store.Write
 	refuse  error // what the next writes fail with
+	refusal int   // how many of them; 0: all
 	writes  int
 	arrived chan struct{} // told of every write and barrier that is held
 }
@@ -101,9 +102,10 @@ func (e *engine) setHeld(held bool) {
 	e.mu.Unlock()
 }
 
-func (e *engine) setRefuse(err error) {
+// setRefuse makes the next n writes fail with err; 0: all.
+func (e *engine) setRefuse(err error, n int) {
 	e.mu.Lock()
-	e.refuse = err
+	e.refuse, e.refusal = err, n
 	e.mu.Unlock()
 }
 
