@@ -30,8 +30,13 @@ func hashOf(key []byte) uint64 {
 	return h.Sum64()
 }
 
-// at is the n-th ballot of these tests.
-func at(n uint64) unkai.Ballot { return unkai.MakeBallot(n, 3) }
+// at is the n-th ballot of these tests; the 0-th is none.
+func at(n uint64) unkai.Ballot {
+	if n == 0 {
+		return 0
+	}
+	return unkai.MakeBallot(n, 3)
+}
 
 // item is an ordinary record: accepted at ballot b, without anything unusual.
 func item(b unkai.Ballot, value string) store.Record {
