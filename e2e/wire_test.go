@@ -49,7 +49,7 @@ func (u unit) String() string {
 	if u.value == nil {
 		return u.line
 	}
-	return u.line + "\r\n" + strings.TrimSuffix(string(u.value), "\r\n")
+	return u.line + "\n" + strings.TrimSuffix(string(u.value), "\r\n")
 }
 
 // read returns the next unit. A line that ends in anything but CR LF keeps what
