@@ -35,7 +35,7 @@ func (h *History) Begin(client int, op unkai.Op) func(unkai.Result) {
 	op.Key, op.Value = bytes.Clone(op.Key), bytes.Clone(op.Value)
 	call := h.clock.Add(1)
 	return func(r unkai.Result) {
-		if r.Status == unkai.Failed || r.Status == unkai.InDoubt && op.Kind == unkai.Get && command.ReadsOnly(&op) {
+		if r.Status == unkai.Failed {
 			return
 		}
 		r.Item.Value = bytes.Clone(r.Item.Value)

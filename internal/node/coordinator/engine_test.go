@@ -51,6 +51,9 @@ func (e *engine) Write(w *store.Write) {
 	switch old := e.records[string(w.Key)]; {
 	case e.refuse != nil:
 		w.Err = e.refuse
+		if e.refusal--; e.refusal == 0 {
+			e.refuse = nil
+		}
 	case old.Ballot != w.Expect:
 		w.Err = fmt.Errorf("%w: has %v", store.ErrConflict, old.Ballot)
 	default:

@@ -111,20 +111,22 @@ func (w *work) take() []event {
 func (w *work) wait(started int) bool {
 	w.timer.Reset(w.c.cfg.Timeout)
 	defer w.timer.Stop()
+	late := false
 	for {
 		for _, e := range w.take() {
 			w.see(e)
 		}
 		if w.open == 0 {
-			return true
+			if late {
+				w.leave()
+			}
+			return !late
 		}
 		select {
 		case <-w.wake:
 		case <-w.timer.C:
-			if w.giveUp(started) {
-				w.leave()
-				return false
-			}
+			late = true
+			w.giveUp(started)
 			w.timer.Reset(applyGrace)
 		}
 	}
@@ -158,9 +160,9 @@ func (w *work) see(e event) {
 	}
 }
 
-// giveUp answers what has no answer yet with an error, and reports whether all
-// tasks are settled by that.
-func (w *work) giveUp(started int) bool {
+// giveUp answers with an error what has no answer yet, and is not about to
+// have one.
+func (w *work) giveUp(started int) {
 	for i := range started {
 		t := &w.tasks[i]
 		switch {
@@ -177,7 +179,6 @@ func (w *work) giveUp(started int) bool {
 		w.c.counters.timeouts.Add(1)
 		w.open--
 	}
-	return w.open == 0
 }
 
 // leave hands what w still leads to a goroutine of its own.
