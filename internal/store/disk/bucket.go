@@ -1,0 +1,191 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// gate stands before a bucket that is dropped or filled.
+type gate struct {
+	filling bool
+	opened  chan struct{} // closed when it is gone
+}
+
+// shut puts a gate before a bucket and waits for the writes that were let in.
+// The caller opens it.
+func (e *Engine) shut(b unkai.Bucket, filling bool) (open func()) {
+	g := &gate{filling: filling, opened: make(chan struct{})}
+	for !e.gates[b].CompareAndSwap(nil, g) {
+		if other := e.gates[b].Load(); other != nil {
+			<-other.opened
+		}
+	}
+	e.fence()
+	return func() {
+		e.gates[b].Store(nil)
+		close(g.opened)
+	}
+}
+
+// Drop implements store.Engine. Writes to the bucket wait for its end, which is
+// that of the group under way and two syncs later.
+func (e *Engine) Drop(b unkai.Bucket) error {
+	defer e.shut(b, false)()
+	if err := e.exclusive(func() error { return e.drop(b) }); err != nil {
+		return fmt.Errorf("dropping bucket %d: %w", b, err)
+	}
+	return nil
+}
+
+// drop runs between two groups, or before the first.
+func (e *Engine) drop(b unkai.Bucket) error {
+	gone, err := e.count(b)
+	if err != nil {
+		return err
+	}
+	from, to := bucketRange(b)
+	batch := e.db.NewBatch()
+	e.total.sub(gone)
+	if err := errors.Join(
+		batch.DeleteRange(from, to, nil),
+		batch.Delete(floorKey(b), nil),
+		batch.Delete(ingestKey(b), nil),
+		e.putCounts(batch),
+	); err != nil {
+		return err
+	}
+	if err := e.once(batch); err != nil {
+		return err
+	}
+	e.shift(counts{-gone.items, -gone.tombstones, -gone.bytes})
+	e.floors[b].Store(0)
+	e.gens[b].Add(1)
+	return nil
+}
+
+// shift changes the counts that no shard knows of.
+func (e *Engine) shift(by counts) {
+	c := *e.adjust.Load()
+	c.add(by)
+	e.adjust.Store(&c)
+}
+
+// count counts the records of a bucket. A damaged one cannot be told to be an
+// item or a tombstone: it is taken for an item, without bytes.
+func (e *Engine) count(b unkai.Bucket) (counts, error) {
+	var c counts
+	for rec, err := range e.walk(e.db, b) {
+		switch {
+		case errors.Is(err, store.ErrDamaged) && rec.Key != nil:
+			c.items++
+		case err != nil:
+			return c, err
+		default:
+			c.add(countOf(&rec))
+		}
+	}
+	return c, nil
+}
+
+func countOf(t *store.Entry) counts {
+	if t.Record.Tombstone {
+		return counts{tombstones: 1}
+	}
+	return counts{items: 1, bytes: int64(len(t.Key) + len(t.Record.Item.Value))}
+}
+
+// Scan implements store.Engine. It shows what was durable when it began.
+func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		s, err := e.Snapshot(b)
+		if err != nil {
+			yield(store.Entry{}, err)
+			return
+		}
+		defer func() { _ = s.Close() }() // closing one gives no error
+		for t, err := range s.All() {
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+// Snapshot implements store.Engine. It is taken when everything applied before
+// is durable, and shows nothing that might still be lost.
+func (e *Engine) Snapshot(b unkai.Bucket) (store.Snapshot, error) {
+	s := &snapshot{e: e, bucket: b}
+	err := e.exclusive(func() error {
+		s.view = e.db.NewSnapshot()
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking at bucket %d: %w", b, err)
+	}
+	return s, nil
+}
+
+type snapshot struct {
+	e      *Engine
+	bucket unkai.Bucket
+	view   *pebble.Snapshot
+}
+
+func (s *snapshot) All() iter.Seq2[store.Entry, error] { return s.e.walk(s.view, s.bucket) }
+
+func (s *snapshot) Close() error {
+	if s.e.broken.Load() {
+		return nil // the pebble is not touched any more
+	}
+	return s.view.Close()
+}
+
+// walk yields the records of a bucket in the order of hashes and keys.
+func (e *Engine) walk(r pebble.Reader, b unkai.Bucket) iter.Seq2[store.Entry, error] {
+	return func(yield func(store.Entry, error) bool) {
+		from, to := bucketRange(b)
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+		if err != nil {
+			yield(store.Entry{}, e.unreadable(nil, err))
+			return
+		}
+		defer func() { _ = it.Close() }() // its error is seen below
+		for it.First(); it.Valid(); it.Next() {
+			if e.broken.Load() {
+				yield(store.Entry{}, store.ErrBroken)
+				return
+			}
+			if !yield(e.entry(it)) {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(store.Entry{}, e.unreadable(nil, err))
+		}
+	}
+}
+
+func (e *Engine) entry(it *pebble.Iterator) (store.Entry, error) {
+	hash, key, ok := splitRecordKey(it.Key())
+	if !ok {
+		return store.Entry{}, e.damage(it.Key(), fmt.Errorf("%w: a key of %d bytes", store.ErrDamaged, len(it.Key())))
+	}
+	raw, err := it.ValueAndErr()
+	if err != nil {
+		return store.Entry{Hash: hash, Key: key}, e.unreadable(key, err)
+	}
+	rec, err := store.DecodeRecord(key, raw)
+	if err != nil {
+		return store.Entry{Hash: hash, Key: key}, e.damage(key, err)
+	}
+	if rec.Tombstone {
+		rec.Item.Value = nil
+	}
+	return store.Entry{Hash: hash, Key: key, Record: rec}, nil
+}

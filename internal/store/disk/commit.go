@@ -1,0 +1,223 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"runtime/debug"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// job is something that only the committer may do, between two groups: then
+// everything applied before is durable, and nothing else is under way.
+type job struct {
+	run  func() error
+	done chan error
+}
+
+// writeList is a list of writes by their Next.
+type writeList struct{ first, last *store.Write }
+
+// tell ends all writes of a list. Who hears it may use the write again at once.
+func tell(w *store.Write, err error) {
+	for w != nil {
+		next := w.Next
+		w.Next, w.Err = nil, err
+		w.Done.WriteDone(w)
+		w = next
+	}
+}
+
+// wake tells the committer that there is something to do. When it has been
+// told already, this costs next to nothing.
+func (e *Engine) wake() {
+	select {
+	case e.awake <- struct{}{}:
+	default:
+	}
+}
+
+// commitLoop writes one group after the other until the engine is closed. While
+// one is on its way to the disk the next one gathers; so groups are as large as
+// the load asks for, and a lone write waits for nobody.
+func (e *Engine) commitLoop() {
+	clean := false
+	defer close(e.committed)
+	defer func() {
+		// Pebble panics where the log cannot be written, and ends the
+		// goroutine by our own Fatalf.
+		if r := recover(); r != nil {
+			e.fail(fmt.Errorf("writing a group: %v", r))
+			e.log.Debug("stack of the failed write", "stack", string(debug.Stack()))
+		} else if !clean {
+			e.fail(errors.New("writing a group: given up"))
+		}
+	}()
+	for {
+		<-e.awake
+		for e.commit() {
+		}
+		if e.broken.Load() || e.draining.Load() && !e.commit() {
+			clean = true
+			return
+		}
+	}
+}
+
+// commit makes durable what has gathered, and then runs the jobs that came
+// before. It reports false when there was nothing to do.
+func (e *Engine) commit() bool {
+	// First what waits for the disk, then what it waits for: every write that
+	// came before is in the group.
+	e.mu.Lock()
+	barriers, jobs := e.barriers.first, e.jobs
+	e.barriers, e.jobs = writeList{}, nil
+	e.mu.Unlock()
+	group := e.dirty.Swap(0)
+	if group == 0 && barriers == nil && len(jobs) == 0 {
+		return false
+	}
+	e.underway = barriers
+	if group != 0 {
+		if err := e.writeGroup(group); err != nil {
+			e.fail(err)
+			return false
+		}
+	}
+	if w := e.takeUnderway(); w != nil {
+		tell(w, nil)
+	}
+	for _, j := range jobs {
+		j.done <- j.run()
+	}
+	return true
+}
+
+// takeUnderway gives the barriers of this group, to whoever asks first.
+func (e *Engine) takeUnderway() *store.Write {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := e.underway
+	e.underway = nil
+	return w
+}
+
+// writeGroup writes what has gathered in the shards of the mask as one batch,
+// and tells everybody once it is durable.
+func (e *Engine) writeGroup(mask uint64) error {
+	b := e.batch
+	b.Reset()
+	e.purged = e.purged[:0]
+	for m := mask; m != 0; m &= m - 1 {
+		s := &e.shards[bits.TrailingZeros64(m)]
+		s.mu.Lock()
+		e.total.add(s.take())
+		p := s.flight()
+		s.mu.Unlock()
+		// Nobody changes the bytes of a group under way.
+		if err := e.encode(b, p); err != nil {
+			return err
+		}
+	}
+	for _, bucket := range e.purged {
+		key := floorKey(bucket)
+		if err := b.Set(key, sealNumber(key, e.floors[bucket].Load()), nil); err != nil {
+			return fmt.Errorf("writing a floor: %w", err)
+		}
+	}
+	if err := e.putCounts(b); err != nil {
+		return err
+	}
+	if err := e.apply1(b); err != nil {
+		return err
+	}
+	for m := mask; m != 0; m &= m - 1 {
+		s := &e.shards[bits.TrailingZeros64(m)]
+		s.mu.Lock()
+		w, sum := s.settle(e.gens)
+		s.mu.Unlock()
+		e.waiting.Add(-sum)
+		tell(w, nil)
+	}
+	return nil
+}
+
+// encode appends the live entries of p to the batch.
+func (e *Engine) encode(b *pebble.Batch, p *pending) error {
+	for i := range p.entries {
+		t := &p.entries[i]
+		if t.dead {
+			continue
+		}
+		key := p.keyOf(t)
+		var op *pebble.DeferredBatchOp
+		if t.kind == kindPurge {
+			op = b.DeleteDeferred(recordKeyFixed + len(key))
+			e.notePurged(t.bucket)
+		} else {
+			rec := p.recordOf(t)
+			op = b.SetDeferred(recordKeyFixed+len(key), len(rec))
+			copy(op.Value, rec)
+		}
+		appendRecordKey(op.Key[:0], t.bucket, t.hash, key)
+		if err := op.Finish(); err != nil {
+			return fmt.Errorf("writing a record: %w", err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) notePurged(b unkai.Bucket) {
+	for _, have := range e.purged {
+		if have == b {
+			return
+		}
+	}
+	e.purged = append(e.purged, b)
+}
+
+func (e *Engine) putCounts(b *pebble.Batch) error {
+	e.countsBuf = e.total.appendTo(e.countsBuf[:0])
+	if err := b.Set(countsKey, e.countsBuf, nil); err != nil {
+		return fmt.Errorf("writing the counts: %w", err)
+	}
+	return nil
+}
+
+// apply1 writes one batch and returns when it is durable by the sync policy.
+func (e *Engine) apply1(b *pebble.Batch) error {
+	e.space.wrote(int64(b.Len()))
+	if err := e.db.Apply(b, pebble.Sync); err != nil {
+		return fmt.Errorf("writing to the log: %w", err)
+	}
+	if e.broken.Load() {
+		return store.ErrBroken
+	}
+	if e.lazy == nil {
+		e.syncs.Add(1)
+	}
+	return nil
+}
+
+// exclusive runs f between two groups and gives its error.
+func (e *Engine) exclusive(f func() error) error {
+	j := job{run: f, done: make(chan error, 1)}
+	e.mu.Lock()
+	if err := e.stopped(); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.jobs = append(e.jobs, j)
+	e.mu.Unlock()
+	e.wake()
+	select {
+	case err := <-j.done:
+		return err
+	case <-e.brokenDown:
+		return store.ErrBroken
+	}
+}

@@ -1,0 +1,169 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// Get implements store.Engine.
+func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Access) (store.Found, []byte, error) {
+	mixed := mix(b, hash)
+	s := &e.shards[shardOf(mixed)]
+	start := len(dst)
+	for {
+		s.mu.Lock()
+		if err := e.stopped(); err != nil {
+			s.mu.Unlock()
+			return store.Found{}, dst, fmt.Errorf("reading a record: %w", err)
+		}
+		// The generation is read under the lock: a drop that is done was
+		// counted before.
+		n := name{mixed, e.gens[b].Load(), b}
+		if p, t := s.pending(n, key); t != nil {
+			f := store.Found{Unsynced: true, Fetched: t.fetched, Accessed: t.accessed}
+			if a != store.NoAccess {
+				t.fetched, t.accessed = true, uint32(a)
+			}
+			s.hits++
+			if t.kind == kindPurge {
+				s.mu.Unlock()
+				return store.Found{Unsynced: true}, dst, nil
+			}
+			dst = append(dst, p.recordOf(t)...)
+			s.mu.Unlock()
+			return e.found(f, key, dst, start)
+		}
+		if slot := s.cache.find(n, key); slot >= 0 {
+			t := s.cache.at(slot)
+			f := store.Found{Fetched: t.has(markFetched), Accessed: t.accessed()}
+			if a != store.NoAccess {
+				t.mark(markFetched|markRecent, true)
+				t.setAccessed(uint32(a))
+			}
+			s.hits++
+			dst = append(dst, t.record()...)
+			s.mu.Unlock()
+			f, dst, err := e.found(f, key, dst, start)
+			if err == nil {
+				return f, dst, nil
+			}
+			// Memory was damaged; the disk may have it still.
+			s.mu.Lock()
+			if slot := s.cache.find(n, key); slot >= 0 {
+				s.cache.remove(slot)
+			}
+			s.mu.Unlock()
+			continue
+		}
+		s.miss++
+		version := s.versions[versionOf(mixed)]
+		s.mu.Unlock()
+
+		var rec store.Record
+		var ok bool
+		var err error
+		rec, dst, ok, err = e.load(b, hash, key, dst)
+
+		s.mu.Lock()
+		// Everything applied before the versions were read was in the pebble.
+		// Where one was applied since, what was found may be older, or not
+		// durable: look again.
+		if version != s.versions[versionOf(mixed)] || n.gen != e.gens[b].Load() {
+			s.mu.Unlock()
+			dst = dst[:start]
+			continue
+		}
+		if err != nil || !ok {
+			s.mu.Unlock()
+			return store.Found{}, dst[:start], err
+		}
+		if e.stopped() == nil {
+			s.cache.put(n, key, dst[start:], about{
+				ballot: rec.Ballot, valueLen: len(rec.Item.Value), tombstone: rec.Tombstone,
+				accessed: uint32(a), fetched: a != store.NoAccess,
+			})
+		}
+		s.mu.Unlock()
+		dst = value(&rec, dst, start)
+		return store.Found{Record: rec}, dst, nil
+	}
+}
+
+// found decodes the record at dst[start:] and leaves only its value there.
+func (e *Engine) found(f store.Found, key, dst []byte, start int) (store.Found, []byte, error) {
+	rec, err := store.DecodeRecord(key, dst[start:])
+	if err != nil {
+		return store.Found{}, dst[:start], e.damage(key, err)
+	}
+	dst = value(&rec, dst, start)
+	f.Record = rec
+	return f, dst, nil
+}
+
+// value moves the value of r, which is in dst[start:], to dst[start].
+func value(r *store.Record, dst []byte, start int) []byte {
+	if r.Tombstone {
+		r.Item.Value = nil
+		return dst[:start]
+	}
+	end := start + copy(dst[start:], r.Item.Value)
+	r.Item.Value = dst[start:end:end]
+	return dst[:end]
+}
+
+// load reads a record from the pebble and appends it, encoded, to dst.
+func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Record, []byte, bool, error) {
+	start := len(dst)
+	dst = appendRecordKey(dst, b, hash, key)
+	raw, closer, err := e.db.Get(dst[start:])
+	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			return store.Record{}, dst[:start], false, nil
+		}
+		return store.Record{}, dst[:start], false, e.unreadable(key, err)
+	}
+	dst = append(dst[:start], raw...)
+	if err := closer.Close(); err != nil {
+		return store.Record{}, dst[:start], false, e.unreadable(key, err)
+	}
+	rec, err := store.DecodeRecord(key, dst[start:])
+	if err != nil {
+		return store.Record{}, dst[:start], false, e.damage(key, err)
+	}
+	return rec, dst, true, nil
+}
+
+// current is the state of a key's record. The shard's lock is held; it is let
+// go while the pebble is asked.
+func (e *Engine) current(s *shard, b unkai.Bucket, hash, mixed uint64, key []byte) (name, state, error) {
+	for {
+		n := name{mixed, e.gens[b].Load(), b}
+		if st, ok := s.known(n, key); ok {
+			return n, st, nil
+		}
+		s.miss++
+		version := s.versions[versionOf(mixed)]
+		s.mu.Unlock()
+		st, err := e.loadState(b, hash, key)
+		s.mu.Lock()
+		if version == s.versions[versionOf(mixed)] && n.gen == e.gens[b].Load() {
+			return n, st, err
+		}
+	}
+}
+
+func (e *Engine) loadState(b unkai.Bucket, hash uint64, key []byte) (state, error) {
+	buf := e.scratch.Get().(*[]byte)
+	rec, raw, ok, err := e.load(b, hash, key, (*buf)[:0])
+	st := state{rec.Ballot, ok, ok && !rec.Tombstone, len(rec.Item.Value)}
+	if cap(raw) <= keepData {
+		*buf = raw[:0]
+	}
+	e.scratch.Put(buf)
+	return st, err
+}

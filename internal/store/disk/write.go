@@ -1,0 +1,150 @@
+package disk
+
+import (
+	"fmt"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// What may wait for the disk, in bytes; beyond it writes are refused with
+// ErrBusy. It is enough for ten thousand connections with sixteen small writes
+// each, or for every one of them to send a few kilobytes.
+const (
+	maxWaiting   = 64 << 20
+	writeWeight  = 200 // of a write beside its key and value
+	maxKeyLength = 255
+)
+
+// Write implements store.Engine.
+func (e *Engine) Write(w *store.Write) {
+	kind := kindItem
+	if w.Record.Tombstone {
+		kind = kindTombstone
+	}
+	if err := e.apply(w, kind); err != nil {
+		w.Err = fmt.Errorf("writing a record: %w", err)
+		w.Done.WriteDone(w)
+	}
+}
+
+// Purge implements store.Engine.
+func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error {
+	done := newWaiter()
+	w := &store.Write{Bucket: b, Hash: hash, Key: key, Expect: at, Done: done}
+	err := e.apply(w, kindPurge)
+	if err == nil {
+		err = done.wait()
+	}
+	if err != nil {
+		return fmt.Errorf("purging a record: %w", err)
+	}
+	return nil
+}
+
+// apply puts w into the group that gathers, or says why it cannot be.
+func (e *Engine) apply(w *store.Write, kind entryKind) error {
+	if len(w.Key) > maxKeyLength {
+		return fmt.Errorf("key of %d bytes is longer than %d", len(w.Key), maxKeyLength)
+	}
+	mixed := mix(w.Bucket, w.Hash)
+	now := uint32(e.cfg.Now() / 1000)
+	i := shardOf(mixed)
+	s := &e.shards[i]
+	s.mu.Lock()
+	n, old, err := e.current(s, w.Bucket, w.Hash, mixed, w.Key)
+	g := e.gates[w.Bucket].Load()
+	for ; g != nil && !g.filling; g = e.gates[w.Bucket].Load() {
+		s.mu.Unlock()
+		<-g.opened
+		s.mu.Lock()
+		n, old, err = e.current(s, w.Bucket, w.Hash, mixed, w.Key)
+	}
+	if g != nil {
+		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
+	}
+	if err == nil {
+		err = e.admit(w, kind, old)
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if kind == kindPurge {
+		// Raised before the record is seen to be gone. That a group may write
+		// it before the purge itself is on the safe side.
+		e.raiseFloor(w.Bucket, w.Expect)
+	}
+	w.Err = nil
+	e.waiting.Add(weight(len(w.Key), len(w.Record.Item.Value)))
+	s.append(n, w, kind, old, now)
+	if bit := uint64(1) << i; e.dirty.Load()&bit == 0 {
+		e.dirty.Or(bit)
+	}
+	s.mu.Unlock()
+	e.wake()
+	return nil
+}
+
+func weight(keyLen, valueLen int) int64 { return int64(keyLen + valueLen + writeWeight) }
+
+// admit says whether w may replace old. The shard's lock is held.
+func (e *Engine) admit(w *store.Write, kind entryKind, old state) error {
+	if err := e.stopped(); err != nil {
+		return err
+	}
+	switch {
+	case w.Expect != old.ballot:
+		return fmt.Errorf("%w: it is %v, not %v", store.ErrConflict, old.ballot, w.Expect)
+	case e.waiting.Load() >= maxWaiting:
+		return store.ErrBusy
+	}
+	if kind == kindItem {
+		grows := !old.item || len(w.Record.Item.Value) > old.valueLen
+		return e.space.admit(grows)
+	}
+	return nil
+}
+
+func (e *Engine) raiseFloor(b unkai.Bucket, at unkai.Ballot) {
+	f := &e.floors[b]
+	for {
+		old := f.Load()
+		if old >= uint64(at) || f.CompareAndSwap(old, uint64(at)) {
+			return
+		}
+	}
+}
+
+// Floor implements store.Engine.
+func (e *Engine) Floor(b unkai.Bucket) unkai.Ballot { return unkai.Ballot(e.floors[b].Load()) }
+
+// Barrier implements store.Engine.
+func (e *Engine) Barrier(w *store.Write) {
+	w.Next, w.Err = nil, nil
+	e.mu.Lock()
+	if err := e.stopped(); err != nil {
+		e.mu.Unlock()
+		w.Err = fmt.Errorf("waiting for the disk: %w", err)
+		w.Done.WriteDone(w)
+		return
+	}
+	if e.barriers.last == nil {
+		e.barriers.first = w
+	} else {
+		e.barriers.last.Next = w
+	}
+	e.barriers.last = w
+	e.mu.Unlock()
+	e.wake()
+}
+
+// waiter is a Done for one who waits.
+type waiter chan error
+
+func newWaiter() waiter { return make(waiter, 1) }
+
+// WriteDone implements store.Done.
+func (d waiter) WriteDone(w *store.Write) { d <- w.Err }
+
+func (d waiter) wait() error { return <-d }
