@@ -101,7 +101,11 @@ func TestClientGo(t *testing.T) {
 	onEveryServer(t, func(t *testing.T, p *process) {
 		c := memcache.New(p.addr)
 		c.Timeout = patience
-		defer c.Close()
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		check := func(what string, err, want error) {
 			t.Helper()
 			if !errors.Is(err, want) {
@@ -178,7 +182,7 @@ func TestClientGo(t *testing.T) {
 		check("set", c.Set(&memcache.Item{Key: "short", Value: []byte("x"), Expiration: 1}), nil)
 		eventually(t, "a value for one second is gone", func() error {
 			if _, err := c.Get("short"); !errors.Is(err, memcache.ErrCacheMiss) {
-				return fmt.Errorf("it is there: %v", err)
+				return errors.Join(errNotYet, err)
 			}
 			return nil
 		})

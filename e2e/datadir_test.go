@@ -208,7 +208,11 @@ func fillDisk(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	for block := make([]byte, 1<<20); ; {
 		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
 			return

@@ -83,7 +83,7 @@ func newLedger(t testing.TB, p *process) *ledger {
 // content is the value that a write of that version stores.
 func (c *cell) content(version int) []byte {
 	h := fnv.New64a()
-	fmt.Fprint(h, c.key, version)
+	h.Write(fmt.Append(nil, c.key, version))
 	r := rand.New(rand.NewPCG(h.Sum64(), 0))
 	n := r.IntN(300)
 	switch r.IntN(200) {

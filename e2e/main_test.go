@@ -4,8 +4,10 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -41,6 +43,9 @@ func TestMain(m *testing.M) {
 
 // binary is the path of unkai, built once for the whole run.
 var binary = sync.OnceValues(func() (string, error) {
+	if err := touchSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(scratch, "unkai")
 	args := []string{"build", "-o", path}
 	if os.Getenv("UNKAI_E2E_RACE") == "1" {
@@ -51,6 +56,27 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// touchSources looks at every source of the binary. go test keeps a result until
+// a file changes that the test has looked at, and it does not see what go build
+// looks at.
+func touchSources() error {
+	for _, dir := range []string{"../cmd", "../internal", "../go.mod"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // an editor's file, gone again
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("looking at the sources: %w", err)
+		}
+	}
+	return nil
+}
 
 // skip leaves a test out because this machine lacks something. In CI nothing
 // may be left out, so there it fails: this is the one place that decides it.
