@@ -86,6 +86,7 @@ func TestStopUnderLoad(t *testing.T) {
 				seed := seed(t)
 				p := s.start(t)
 				l := newLedger(t, p)
+				l.orderly = true
 				for round := range 2 {
 					l.loadUntil(t, p, seed+uint64(round), 1000, func() { p.signal(t, signal) })
 					if code := p.awaitExit(t); code != 0 {
@@ -95,7 +96,9 @@ func TestStopUnderLoad(t *testing.T) {
 						return // which forgets
 					}
 					p = s.start(t)
-					l.check(t, p)
+					if l.check(t, p); t.Failed() {
+						return
+					}
 				}
 			})
 		})

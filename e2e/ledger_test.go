@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type ledger struct {
 	cells    [][]*cell // by writer
 	counters []*counter
 	acked    atomic.Int64 // replies in all
+	orderly  bool         // the server will stop in good order
 }
 
 // cell is what is known of one key.
@@ -129,38 +131,57 @@ func (c *cell) sight(u unit) (int, error) {
 	return version, nil
 }
 
-// load runs writers and watchers until the server hangs up. It returns what
-// went wrong before that.
+// load runs writers and watchers until the server hangs up, or until one of
+// them is answered wrongly: then all stop. It returns what was wrong.
 func (l *ledger) load(p *process, seed uint64) error {
-	errs := make(chan error, ledgerWriters+ledgerWatchers)
-	run := func(actor int, work func(*wire, *rand.Rand) error) {
+	var wires []*wire
+	for range ledgerWriters + ledgerWatchers {
 		w, err := dial(p)
-		if err == nil {
-			defer w.Close()
-			err = work(w, random(seed, actor))
+		if err != nil {
+			return err
 		}
-		if hungUp(err) {
-			err = nil
+		defer w.Close()
+		wires = append(wires, w)
+	}
+	errs := make(chan error, len(wires))
+	for i, w := range wires {
+		go func() {
+			r := random(seed, i)
+			if i < ledgerWriters {
+				errs <- l.write(w, r, l.cells[i])
+			} else {
+				errs <- l.watch(w, r)
+			}
+		}()
+	}
+	var wrong error
+	for range wires {
+		if err := <-errs; !hungUp(err) || l.orderly && errors.Is(err, errCut) {
+			wrong = errors.Join(wrong, err)
+			for _, w := range wires {
+				w.Close()
+			}
 		}
-		errs <- err
 	}
-	for i := range ledgerWriters {
-		go run(i, func(w *wire, r *rand.Rand) error { return l.write(w, r, l.cells[i]) })
-	}
-	for i := range ledgerWatchers {
-		go run(ledgerWriters+i, l.watch)
-	}
-	var err error
-	for range cap(errs) {
-		err = errors.Join(err, <-errs)
-	}
-	return err
+	return wrong
 }
 
-// hungUp reports whether the other side has ended the connection.
+// hungUp reports whether a connection failed because it has ended.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
-		errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, errCut)
+}
+
+// errCut is the end of a connection in the middle of a reply: to be expected of
+// a server that was killed, and of no other.
+var errCut = errors.New("a reply was cut")
+
+// cut tells such an end from one between replies.
+func cut(u unit, err error) error {
+	if u.line != "" && hungUp(err) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w after %.80q", errCut, u.line)
+	}
+	return err
 }
 
 // write asks for batches of writes and notes what is acknowledged.
@@ -201,10 +222,7 @@ func (l *ledger) write(w *wire, r *rand.Rand, cells []*cell) error {
 		for _, reply := range replies {
 			u, err := w.read()
 			if err != nil {
-				if u.line != "" {
-					return fmt.Errorf("a reply was cut after %q", u.line)
-				}
-				return err
+				return cut(u, err)
 			}
 			if err := reply(u); err != nil {
 				return err
@@ -248,7 +266,7 @@ func (l *ledger) watch(w *wire, r *rand.Rand) error {
 		for {
 			u, err := w.read()
 			if err != nil {
-				return err
+				return cut(u, err)
 			}
 			if u.line == "END" {
 				break
@@ -270,12 +288,15 @@ func (l *ledger) watch(w *wire, r *rand.Rand) error {
 func (l *ledger) check(t testing.TB, p *process) {
 	t.Helper()
 	w := connect(t, p)
-	items := 0
+	items, wrong := 0, 0
 	for _, cells := range l.cells {
 		for _, c := range cells {
 			found, err := c.find(w)
 			if err != nil {
-				t.Errorf("%v", err)
+				// A few are enough to see what is wrong.
+				if wrong++; wrong <= 10 {
+					t.Error(err)
+				}
 				continue
 			}
 			if found.present {
@@ -283,6 +304,9 @@ func (l *ledger) check(t testing.TB, p *process) {
 			}
 			c.settled, c.pending = found, nil
 		}
+	}
+	if wrong > 0 {
+		t.Errorf("%d keys are wrong", wrong)
 	}
 	for _, c := range l.counters {
 		_, value, _ := strings.Cut(w.ask(t, "get "+c.key+"\r\n"), "\n")

@@ -41,8 +41,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the path of unkai, built once for the whole run.
+// binary is the path of unkai, built once for the whole run unless one is given.
 var binary = sync.OnceValues(func() (string, error) {
+	if given := os.Getenv("UNKAI_E2E_BINARY"); given != "" {
+		return given, nil
+	}
 	if err := touchSources(); err != nil {
 		return "", err
 	}
