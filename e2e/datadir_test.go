@@ -91,18 +91,7 @@ func TestPortTaken(t *testing.T) {
 // A full disk refuses growth with an error, still reads and deletes, and
 // recovers by itself once there is room.
 func TestDiskFull(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "mounting a small disk needs root")
-	}
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256m"); err != nil {
-		skip(t, "mounting a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
-			t.Errorf("unmounting %s: %v", disk, err)
-		}
-	})
+	disk := smallDisk(t)
 	s := newServe(t, "disk")
 	s.dir = filepath.Join(disk, "data")
 	p := s.start(t)
@@ -160,18 +149,7 @@ func TestDiskFull(t *testing.T) {
 
 // Space that somebody else took and gave back is enough to recover too.
 func TestDiskFullOfOthers(t *testing.T) {
-	if os.Getuid() != 0 {
-		skip(t, "mounting a small disk needs root")
-	}
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256m"); err != nil {
-		skip(t, "mounting a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, 0); err != nil {
-			t.Errorf("unmounting %s: %v", disk, err)
-		}
-	})
+	disk := smallDisk(t)
 	s := newServe(t, "disk")
 	s.dir = filepath.Join(disk, "data")
 	p := s.start(t)

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -67,8 +66,7 @@ func launch(t testing.TB, name, program string, args ...string) *process {
 	t.Helper()
 	p := &process{name: name, command: exec.Command(program, args...), output: new(output), exited: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = p.output, p.output
-	// Should the test binary die, its servers die too.
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	endWithTests(p.command)
 	if err := p.command.Start(); err != nil {
 		t.Fatalf("starting %s: %v", name, err)
 	}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package e2e
+
+import (
+	"os/exec"
+	"testing"
+)
+
+func endWithTests(*exec.Cmd) {}
+
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	skip(t, "small disks are mounted on Linux only")
+	return ""
+}
