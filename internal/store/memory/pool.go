@@ -73,6 +73,9 @@ func (p *pool) take(r right) (page uint32, segments [][]byte, ok bool) {
 			if err != nil { // no memory: to the caller the same as the limit
 				return 0, nil, false
 			}
+			// Large pages spare a random read about a quarter of its time.
+			// A system that has none says so, and nothing is lost.
+			_ = unix.Madvise(m, unix.MADV_HUGEPAGE)
 			p.segments = append(p.segments, m)
 		}
 		page = p.fresh

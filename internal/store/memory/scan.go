@@ -55,8 +55,12 @@ func (sc *scanner) batch(s *shard, p *part, b unkai.Bucket, first uint64) (next 
 		s.mu.Unlock()
 		return tagMask + 1
 	}
+	// Damage of the index is told of where the table begins, if it is known
+	// by then; else where it is met.
+	tell := t.damaged && first&(1<<(tagBits-t.depth)-1) == 0
+	known := t.damaged
 	next = sc.gather(s.entries(t), t, first)
-	if base := first &^ (1<<(tagBits-t.depth) - 1); t.damaged && first == base {
+	if tell || t.damaged && !known {
 		sc.copies = append(sc.copies, copied{err: damaged(nil, "an entry of the index was not as it was written")})
 	}
 	pin, v := p.pin(), s.view

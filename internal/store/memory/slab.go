@@ -17,7 +17,7 @@ const (
 	words   = (pageSize/minSlot + 63) / 64
 )
 
-// sizes are those of the slots, rising by an eighth or less up to 4 KB, and
+// sizes are those of the slots, rising by a sixth or less up to 4 KB, and
 // above by as many as fit in a page. The last is a whole page, for pieces of
 // long values.
 var sizes = func() (s []uint32) {
