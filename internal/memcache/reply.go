@@ -1,0 +1,352 @@
+package memcache
+
+import (
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+
+	"unkai"
+)
+
+// request is how to answer some of a batch's operations.
+type request struct {
+	format format
+	first  int // of its operations
+	ops    int
+	quiet  bool   // noreply, or the meta flag q
+	flags  []byte // of a meta command, as they came
+	key    []byte // of a meta command, as it came
+	base64 bool
+	text   string // of an answer that needs no operation
+}
+
+// format is which kind of reply a request gets.
+type format uint8
+
+const (
+	plain format = iota // text, and no operations
+	values
+	valuesWithCAS
+	partOfValues // values of which more follow in another batch
+	partWithCAS
+	stored
+	deleted
+	touched
+	number
+	metaGet
+	metaSet
+	metaDelete
+	metaNumber
+	metaDebug
+)
+
+// say answers with a line, when its turn comes.
+func (c *conn) say(text string) {
+	c.requests = append(c.requests, request{format: plain, text: text, first: len(c.batch.Ops)})
+}
+
+// endReply ends a request's reply, after those of its operations.
+func (c *conn) endReply(q *request) {
+	switch q.format {
+	case plain:
+		if q.text != "" {
+			c.line(q.text)
+		}
+	case values, valuesWithCAS:
+		c.out = append(c.out, "END\r\n"...)
+	}
+}
+
+func (c *conn) line(text string) {
+	c.out = append(c.out, text...)
+	c.out = append(c.out, '\r', '\n')
+}
+
+// reply answers one operation.
+func (c *conn) reply(q *request, i int) {
+	op, res := &c.batch.Ops[i], &c.batch.Results[i]
+	c.count.result(op, res)
+	if res.Err != nil {
+		c.fail(q, res)
+		return
+	}
+	switch q.format {
+	case values, partOfValues:
+		c.value(op, res, false)
+	case valuesWithCAS, partWithCAS:
+		c.value(op, res, true)
+	case stored:
+		c.short(q, res.Status, "STORED")
+	case deleted:
+		c.short(q, res.Status, "DELETED")
+	case touched:
+		c.short(q, res.Status, "TOUCHED")
+	case number:
+		if res.Status == unkai.OK && !q.quiet {
+			c.out = strconv.AppendUint(c.out, res.Number, 10)
+			c.out = append(c.out, '\r', '\n')
+			return
+		}
+		c.short(q, res.Status, "")
+	default:
+		c.meta(q, op, res)
+	}
+}
+
+func (c *conn) value(op *unkai.Op, res *unkai.Result, withCAS bool) {
+	if res.Status != unkai.OK {
+		return
+	}
+	c.out = append(c.out, "VALUE "...)
+	c.out = append(c.out, op.Key...)
+	c.out = append(c.out, ' ')
+	c.out = strconv.AppendUint(c.out, uint64(res.Item.Flags), 10)
+	c.out = append(c.out, ' ')
+	c.out = strconv.AppendUint(c.out, uint64(len(res.Item.Value)), 10)
+	if withCAS {
+		c.out = append(c.out, ' ')
+		c.out = strconv.AppendUint(c.out, res.Item.CAS, 10)
+	}
+	c.out = append(c.out, '\r', '\n')
+	c.out = append(c.out, res.Item.Value...)
+	c.out = append(c.out, '\r', '\n')
+}
+
+const (
+	notNumber = "CLIENT_ERROR cannot increment or decrement non-numeric value"
+	tooLarge  = "SERVER_ERROR object too large for cache"
+)
+
+func (c *conn) short(q *request, s unkai.Status, ok string) {
+	if q.quiet {
+		return
+	}
+	switch s {
+	case unkai.OK:
+		c.line(ok)
+	case unkai.Miss:
+		c.line("NOT_FOUND")
+	case unkai.Exists:
+		c.line("EXISTS")
+	case unkai.NotStored:
+		c.line("NOT_STORED")
+	case unkai.NotNumber:
+		c.line(notNumber)
+	default:
+		c.line(tooLarge)
+	}
+}
+
+// textError is an error that says how memcached would put it.
+type textError interface{ MemcacheText() string }
+
+// maxError is how much of an error a client is told, in bytes.
+const maxError = 200
+
+// fail answers an operation that went wrong. A client that wants no replies
+// gets none of these either, as from memcached.
+func (c *conn) fail(q *request, res *unkai.Result) {
+	c.s.total.failures.Add(1)
+	if q.quiet && q.format < metaGet {
+		return
+	}
+	var te textError
+	text := "not applied: "
+	if errors.As(res.Err, &te) {
+		text = te.MemcacheText()
+	} else {
+		if res.Status == unkai.InDoubt {
+			text = "in doubt: "
+		}
+		text += res.Err.Error()
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, text)
+	c.out = append(c.out, "SERVER_ERROR "...)
+	c.line(text[:min(len(text), maxError)])
+}
+
+// metaStatus is the two letters that begin a meta reply.
+func metaStatus(q *request, res *unkai.Result) string {
+	switch res.Status {
+	case unkai.OK:
+		return "HD"
+	case unkai.Miss:
+		if q.format == metaGet || q.format == metaDebug {
+			return "EN"
+		}
+		return "NF"
+	case unkai.Exists:
+		return "EX"
+	default:
+		return "NS"
+	}
+}
+
+// hush reports whether a quiet meta command says nothing of this outcome.
+func hush(q *request, res *unkai.Result) bool {
+	if !q.quiet {
+		return false
+	}
+	switch q.format {
+	case metaGet:
+		return res.Status == unkai.Miss
+	case metaNumber:
+		return res.Status == unkai.OK && !res.Created
+	default:
+		return res.Status == unkai.OK
+	}
+}
+
+func (c *conn) meta(q *request, op *unkai.Op, res *unkai.Result) {
+	if res.Status == unkai.NotNumber {
+		c.line(notNumber)
+		return
+	}
+	if hush(q, res) {
+		return
+	}
+	if q.format == metaDebug {
+		c.debug(q, op, res)
+		return
+	}
+	ok := res.Status == unkai.OK
+	withValue := ok && (q.format == metaGet && !op.NoValue || q.format == metaNumber && hasFlag(q.flags, 'v'))
+	var digits [20]byte
+	body := res.Item.Value
+	if withValue && q.format == metaNumber {
+		body = strconv.AppendUint(digits[:0], res.Number, 10)
+	}
+	if withValue {
+		c.out = append(c.out, "VA "...)
+		c.out = strconv.AppendUint(c.out, uint64(len(body)), 10)
+	} else {
+		c.out = append(c.out, metaStatus(q, res)...)
+	}
+	c.metaFlags(q, op, res, ok)
+	if ok && q.format == metaGet {
+		if res.WonBefore {
+			c.out = append(c.out, " Z"...)
+		}
+		if res.Item.Stale {
+			c.out = append(c.out, " X"...)
+		}
+		if res.Won {
+			c.out = append(c.out, " W"...)
+		}
+	}
+	c.out = append(c.out, '\r', '\n')
+	if withValue {
+		c.out = append(c.out, body...)
+		c.out = append(c.out, '\r', '\n')
+	}
+}
+
+// metaFlags answers the flags that ask for something, in the order in which
+// they came. A t before a T tells the older time to live.
+func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
+	touched := false
+	for flags := q.flags; ; {
+		var f []byte
+		if f, flags = nextToken(flags); len(f) == 0 {
+			return
+		}
+		switch f[0] {
+		case 'O':
+			c.out = append(append(c.out, ' '), f...)
+			continue
+		case 'k':
+			c.out = append(append(c.out, " k"...), q.key...)
+			if q.base64 {
+				c.out = append(c.out, " b"...)
+			}
+			continue
+		case 'T':
+			touched = true
+			continue
+		}
+		if q.format == metaSet {
+			if f[0] == 'c' {
+				cas := uint64(0)
+				if ok {
+					cas = res.Item.CAS
+				}
+				c.out = strconv.AppendUint(append(c.out, " c"...), cas, 10)
+			}
+			continue
+		}
+		if !ok || q.format == metaDelete {
+			continue
+		}
+		switch f[0] {
+		case 'c':
+			c.out = strconv.AppendUint(append(c.out, " c"...), res.Item.CAS, 10)
+		case 't':
+			expiry := res.Item.Expiry
+			if op.Retouch && !touched && !res.Created {
+				expiry = res.ExpiryBefore
+			}
+			c.out = append(c.out, " t"...)
+			c.out = strconv.AppendInt(c.out, timeLeft(expiry, c.s.cfg.Now()), 10)
+		}
+		if q.format != metaGet {
+			continue
+		}
+		switch f[0] {
+		case 's':
+			c.out = strconv.AppendInt(append(c.out, " s"...), int64(res.Size), 10)
+		case 'f':
+			c.out = strconv.AppendUint(append(c.out, " f"...), uint64(res.Item.Flags), 10)
+		case 'h':
+			h := byte('0')
+			if res.Fetched {
+				h = '1'
+			}
+			c.out = append(c.out, ' ', 'h', h)
+		case 'l':
+			c.out = strconv.AppendInt(append(c.out, " l"...), sinceAccess(res, c.s.cfg.Now()), 10)
+		}
+	}
+}
+
+// timeLeft is the seconds until a moment; -1: never.
+func timeLeft(expiry, now int64) int64 {
+	if expiry == 0 {
+		return -1
+	}
+	return max((expiry-now+999)/1000, 0)
+}
+
+func sinceAccess(res *unkai.Result, now int64) int64 {
+	if res.Accessed == 0 {
+		return 0
+	}
+	return max(now/1000-int64(res.Accessed), 0)
+}
+
+// debug answers me. The class is always 1: there are no slab classes.
+func (c *conn) debug(q *request, op *unkai.Op, res *unkai.Result) {
+	if res.Status != unkai.OK {
+		c.line("EN")
+		return
+	}
+	now := c.s.cfg.Now()
+	c.out = append(append(c.out, "ME "...), q.key...)
+	c.out = strconv.AppendInt(append(c.out, " exp="...), timeLeft(res.Item.Expiry, now), 10)
+	c.out = strconv.AppendInt(append(c.out, " la="...), sinceAccess(res, now), 10)
+	c.out = strconv.AppendUint(append(c.out, " cas="...), res.Item.CAS, 10)
+	fetch := " fetch=no"
+	if res.Fetched {
+		fetch = " fetch=yes"
+	}
+	c.out = append(c.out, fetch...)
+	c.out = strconv.AppendInt(append(c.out, " cls=1 size="...), int64(len(op.Key)+res.Size), 10)
+	c.out = append(c.out, '\r', '\n')
+}
+
+func appendBase64(dst, src []byte) ([]byte, error) { return base64.StdEncoding.AppendDecode(dst, src) }
