@@ -1,0 +1,267 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"unkai/internal/store"
+)
+
+// serving is a snapshot in which every figure differs.
+func serving() Snapshot {
+	return Snapshot{
+		Version: "1.2.3", Uptime: 90500 * time.Millisecond, Node: 0xabc,
+		Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3",
+		Kind: "disk", Sync: "always",
+		Incarnation: 4, Epoch: 5, Buckets: 1024, N: 3, R: 2, W: 2,
+		Store: store.Stats{
+			Items: 10, Tombstones: 11, Bytes: 12, Used: 13, Limit: 14, Damaged: 15,
+			Syncs: 16, Writes: 17, CacheHits: 18, CacheMiss: 19, CacheBytes: 20,
+		},
+		Clients: Clients{
+			Connections: 21, Limit: 22, Accepted: 23, Rejected: 24, ReceivedBytes: 25, SentBytes: 26,
+			Commands: []Command{{"get", "hit", 27}, {"get", "miss", 28}, {"set", "stored", 29}},
+		},
+		Rounds: Rounds{Shared: 30, Expired: 31, Retried: 32, Timeouts: 33},
+	}
+}
+
+func newServer(s func() Snapshot) *Server {
+	return New(Config{Snapshot: s, Log: slog.New(slog.DiscardHandler)})
+}
+
+func always(s Snapshot) func() Snapshot { return func() Snapshot { return s } }
+
+func ask(s *Server, method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.http.Handler.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+func TestHealth(t *testing.T) {
+	full := serving()
+	full.Store.Full = true
+	for _, test := range []struct {
+		name     string
+		snapshot Snapshot
+		path     string
+		code     int
+		says     string
+	}{
+		{"serving", serving(), "/healthz", 200, "ok"},
+		{"serving", serving(), "/readyz", 200, "ready\n"},
+		{"starting", Snapshot{State: "starting"}, "/healthz", 200, "ok"},
+		{"starting", Snapshot{State: "starting"}, "/readyz", 503, "not ready: starting"},
+		{"full", full, "/readyz", 200, "growth is refused"},
+	} {
+		w := ask(newServer(always(test.snapshot)), "GET", test.path)
+		if w.Code != test.code || !strings.Contains(w.Body.String(), test.says) {
+			t.Errorf("%s %s: %d %q, want %d and %q", test.name, test.path, w.Code, w.Body, test.code, test.says)
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	s := newServer(always(serving()))
+	for _, test := range []struct {
+		method, path string
+		code         int
+	}{
+		{"GET", "/", 200},
+		{"HEAD", "/", 200},
+		{"GET", "/nonsense", 404},
+		{"POST", "/v1/status", 405},
+		{"DELETE", "/metrics", 405},
+		{"GET", "/debug/pprof/", 200},
+		{"GET", "/debug/pprof/goroutine?debug=1", 200},
+		{"GET", "/debug/pprof/cmdline", 200},
+	} {
+		if w := ask(s, test.method, test.path); w.Code != test.code {
+			t.Errorf("%s %s: %d, want %d", test.method, test.path, w.Code, test.code)
+		}
+	}
+	// The index names every page, and every page that it names exists.
+	for line := range strings.Lines(ask(s, "GET", "/").Body.String()) {
+		if strings.HasPrefix(line, "/") {
+			if path := strings.Fields(line)[0]; ask(s, "GET", path).Code != 200 {
+				t.Errorf("the index names %s, which is not there", path)
+			}
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	w := ask(newServer(always(serving())), "GET", "/v1/status")
+	if got := w.Header().Get("Content-Type"); got != "application/json" {
+		t.Errorf("content type %q", got)
+	}
+	var got Status
+	d := json.NewDecoder(bytes.NewReader(w.Body.Bytes()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&got); err != nil {
+		t.Fatalf("%v\n%s", err, w.Body)
+	}
+	want := Status{
+		Ready: true, State: "serving", Version: "1.2.3", Uptime: 90.5, Node: "0000000000000abc",
+		Addresses:   Addresses{Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3"},
+		Incarnation: 4, Epoch: 5, Buckets: 1024, Quorum: &Quorum{3, 2, 2},
+		Store: &StoreStatus{
+			Kind: "disk", Sync: "always", Items: 10, Tombstones: 11, Bytes: 12, Used: 13, Limit: 14, Damaged: 15,
+			Syncs: 16, Writes: 17, CacheHits: 18, CacheMisses: 19, CacheBytes: 20,
+		},
+		Clients: &ClientsStatus{
+			Connections: 21, MaxConnections: 22, Accepted: 23, Rejected: 24, ReceivedBytes: 25, SentBytes: 26,
+			Commands: map[string]map[string]int64{"get": {"hit": 27, "miss": 28}, "set": {"stored": 29}},
+		},
+		Rounds: &RoundsStatus{30, 31, 32, 33},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v\n%s", got, want, w.Body)
+	}
+}
+
+func TestStatusWhileStarting(t *testing.T) {
+	s := serving()
+	s.State = "starting"
+	w := ask(newServer(always(s)), "GET", "/v1/status")
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got["ready"] != false || got["state"] != "starting" || got["version"] != "1.2.3" {
+		t.Errorf("%s", w.Body)
+	}
+	for _, part := range []string{"epoch", "store", "clients", "rounds", "quorum"} {
+		if _, ok := got[part]; ok {
+			t.Errorf("a node that starts tells of its %s:\n%s", part, w.Body)
+		}
+	}
+}
+
+// listen serves s on loopback and returns the address, and what Serve returned.
+func listen(t *testing.T, s *Server) (string, <-chan error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	return l.Addr().String(), served
+}
+
+func TestServeAndShutdown(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	s := newServer(func() Snapshot {
+		if calls.Add(1) == 1 {
+			close(asked)
+			<-answer
+		}
+		return serving()
+	})
+	addr, served := listen(t, s)
+	got := make(chan error, 1)
+	go func() {
+		resp, err := http.Get("http://" + addr + "/v1/status")
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+		}
+		got <- err
+	}()
+	<-asked
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	select {
+	case err := <-down:
+		t.Fatalf("Shutdown did not wait for a request: %v", err)
+	default:
+	}
+	close(answer)
+	if err := <-got; err != nil {
+		t.Errorf("the request under way failed: %v", err)
+	}
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if c, err := net.Dial("tcp", addr); err == nil {
+		c.Close()
+		t.Error("somebody still listens after Shutdown")
+	}
+}
+
+func TestShutdownBeforeServe(t *testing.T) {
+	s := newServer(always(serving()))
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	addr, served := listen(t, s)
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if c, err := net.Dial("tcp", addr); err == nil {
+		c.Close()
+		t.Error("somebody still listens")
+	}
+}
+
+func TestShutdownCutsOff(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	s := newServer(func() Snapshot { close(asked); <-answer; return serving() })
+	addr, served := listen(t, s)
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); err == nil {
+		t.Error("a request was cut off and nobody says so")
+	}
+	if b, err := io.ReadAll(c); len(b) > 0 {
+		t.Errorf("got %q, %v", b, err)
+	}
+	close(answer)
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHeadersAreLimited(t *testing.T) {
+	s := newServer(always(serving()))
+	addr, _ := listen(t, s)
+	defer func() { _ = s.Shutdown(context.Background()) }()
+	r, err := http.NewRequest("GET", "http://"+addr+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Long", strings.Repeat("x", 4*maxHeader))
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("a header of %d bytes is answered with %s", 4*maxHeader, resp.Status)
+	}
+}

@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	sample  = regexp.MustCompile(`^([a-z_:][a-z0-9_:]*)(\{(?:[a-z_]+="(?:[^"\\]|\\.)*",?)*\})? (\S+)$`)
+	comment = regexp.MustCompile(`^# (HELP|TYPE) ([a-z_:][a-z0-9_:]*) (.+)$`)
+)
+
+// parse reads the text format of metrics, strictly, into name{labels} → value.
+func parse(t *testing.T, text string) (samples map[string]float64, types map[string]string) {
+	t.Helper()
+	samples, types = map[string]float64{}, map[string]string{}
+	helped := map[string]bool{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if m := comment.FindStringSubmatch(line); m != nil {
+			if m[1] == "HELP" {
+				helped[m[2]] = true
+			} else {
+				types[m[2]] = m[3]
+			}
+			continue
+		}
+		m := sample.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("not a line of metrics: %q", line)
+		}
+		v, err := strconv.ParseFloat(m[3], 64)
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if _, twice := samples[m[1]+m[2]]; twice {
+			t.Fatalf("%s%s comes twice", m[1], m[2])
+		}
+		samples[m[1]+m[2]] = v
+	}
+	for name := range types {
+		if !helped[name] {
+			t.Errorf("%s has no help", name)
+		}
+	}
+	return samples, types
+}
+
+func TestMetrics(t *testing.T) {
+	w := ask(newServer(always(serving())), "GET", "/metrics")
+	if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+		t.Fatalf("%d %v", w.Code, w.Header())
+	}
+	samples, types := parse(t, w.Body.String())
+	want := map[string]float64{
+		"unkai_ready": 1,
+		`unkai_info{node="0000000000000abc",store="disk",sync="always",version="1.2.3"}`: 1,
+		"unkai_epoch": 5, "unkai_incarnation": 4,
+		"unkai_store_items": 10, "unkai_store_tombstones": 11, "unkai_store_items_bytes": 12,
+		"unkai_store_used_bytes": 13, "unkai_store_limit_bytes": 14, "unkai_store_full": 0,
+		"unkai_store_damaged_records_total": 15, "unkai_store_syncs_total": 16, "unkai_store_writes_total": 17,
+		"unkai_store_cache_hits_total": 18, "unkai_store_cache_misses_total": 19, "unkai_store_cache_bytes": 20,
+		"unkai_connections": 21, "unkai_connections_limit": 22, "unkai_connections_accepted_total": 23,
+		"unkai_connections_rejected_total": 24, "unkai_received_bytes_total": 25, "unkai_sent_bytes_total": 26,
+		`unkai_commands_total{command="get",result="hit"}`:    27,
+		`unkai_commands_total{command="get",result="miss"}`:   28,
+		`unkai_commands_total{command="set",result="stored"}`: 29,
+		"unkai_operations_shared_total":                       30, "unkai_items_expired_total": 31,
+		"unkai_rounds_retried_total": 32, "unkai_operations_timeout_total": 33,
+	}
+	for name, v := range want {
+		if got, ok := samples[name]; !ok || got != v {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, v)
+		}
+	}
+	for name := range samples {
+		base, _, _ := strings.Cut(name, "{")
+		if !strings.HasPrefix(name, "unkai_") {
+			continue
+		}
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s is not expected", name)
+		}
+		if kind := types[base]; (kind == "counter") != strings.HasSuffix(base, "_total") {
+			t.Errorf("%s is a %s", base, kind)
+		}
+	}
+	for _, name := range []string{"go_goroutines", "process_resident_memory_bytes", "process_open_fds"} {
+		if samples[name] <= 0 {
+			t.Errorf("%s is %v", name, samples[name])
+		}
+	}
+}
+
+// A node that starts or stops has no figures; zeros would look like a loss.
+func TestMetricsWhileStarting(t *testing.T) {
+	s := serving()
+	s.State = "starting"
+	samples, _ := parse(t, ask(newServer(always(s)), "GET", "/metrics").Body.String())
+	for name, v := range samples {
+		if !strings.HasPrefix(name, "unkai_") || strings.HasPrefix(name, "unkai_info{") {
+			continue
+		}
+		if name != "unkai_ready" || v != 0 {
+			t.Errorf("%s %v", name, v)
+		}
+	}
+	if _, ok := samples["unkai_ready"]; !ok {
+		t.Error("no unkai_ready")
+	}
+}

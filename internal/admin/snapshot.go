@@ -1,0 +1,66 @@
+package admin
+
+import (
+	"time"
+
+	"unkai"
+	"unkai/internal/store"
+)
+
+// Snapshot is what a node can say of itself at one moment. Counters count from
+// the start of the process.
+type Snapshot struct {
+	// State is why the node does not serve: "starting", "stopping", with
+	// details. While it is not empty, only the fields up to Sync count.
+	State   string
+	Version string
+	Uptime  time.Duration
+	Node    unkai.NodeID
+	// Listen is where clients connect, Peer where other nodes do, HTTP where
+	// this server listens; empty: nowhere.
+	Listen, Peer, HTTP string
+	// Kind of store, and its sync policy.
+	Kind, Sync string
+
+	Incarnation unkai.Incarnation
+	Epoch       unkai.Epoch
+	Buckets     int
+	N, R, W     int // in effect now
+	Store       store.Stats
+	Clients     Clients
+	Rounds      Rounds
+}
+
+// node is the id as text, empty before it is known.
+func (s *Snapshot) node() string {
+	if s.Node == 0 {
+		return ""
+	}
+	return s.Node.String()
+}
+
+// Clients counts what came through the front door.
+type Clients struct {
+	Connections   int64 // open now
+	Limit         int64 // how many may be open
+	Accepted      int64
+	Rejected      int64 // over the limit
+	ReceivedBytes int64
+	SentBytes     int64
+	Commands      []Command
+}
+
+// Command counts the operations of one name that ended in one way, for instance
+// "get" and "hit". Names and results are few and fixed.
+type Command struct {
+	Name, Result string
+	Count        int64
+}
+
+// Rounds counts what the coordinator did beyond the usual.
+type Rounds struct {
+	Shared   int64 // operations that another operation's round served
+	Expired  int64 // items found expired and made tombstones
+	Retried  int64 // rounds begun again under a newer epoch or ballot
+	Timeouts int64 // operations that got no answer in time
+}

@@ -1,0 +1,128 @@
+package admin
+
+import (
+	"math"
+
+	"unkai/internal/store"
+)
+
+// Status is the JSON of /v1/status. Of a node that does not serve, the parts
+// from Incarnation on are missing.
+type Status struct {
+	Ready   bool    `json:"ready"`
+	State   string  `json:"state"` // "serving", or why not
+	Version string  `json:"version"`
+	Uptime  float64 `json:"uptime_seconds"`
+	Node    string  `json:"node"`
+
+	Addresses Addresses `json:"addresses"`
+
+	Incarnation uint32         `json:"incarnation,omitempty"`
+	Epoch       uint32         `json:"epoch,omitempty"`
+	Buckets     int            `json:"buckets,omitempty"`
+	Quorum      *Quorum        `json:"quorum,omitempty"`
+	Store       *StoreStatus   `json:"store,omitempty"`
+	Clients     *ClientsStatus `json:"clients,omitempty"`
+	Rounds      *RoundsStatus  `json:"rounds,omitempty"`
+}
+
+// Addresses say where a node listens; empty: nowhere.
+type Addresses struct {
+	Listen string `json:"listen"`
+	Peer   string `json:"peer"`
+	HTTP   string `json:"http"`
+}
+
+// Quorum is N:R:W as it is in effect.
+type Quorum struct {
+	N int `json:"n"`
+	R int `json:"r"`
+	W int `json:"w"`
+}
+
+// StoreStatus is the store's part of a Status. Sizes are in bytes.
+type StoreStatus struct {
+	Kind        string `json:"kind"`
+	Sync        string `json:"sync"`
+	Items       int64  `json:"items"`
+	Tombstones  int64  `json:"tombstones"`
+	Bytes       int64  `json:"bytes"`
+	Used        int64  `json:"used"`
+	Limit       int64  `json:"limit"`
+	Full        bool   `json:"full"`
+	Damaged     int64  `json:"damaged"`
+	Writes      int64  `json:"writes"`
+	Syncs       int64  `json:"syncs"`
+	CacheHits   int64  `json:"cache_hits"`
+	CacheMisses int64  `json:"cache_misses"`
+	CacheBytes  int64  `json:"cache_bytes"`
+}
+
+// ClientsStatus is the front door's part of a Status.
+type ClientsStatus struct {
+	Connections    int64 `json:"connections"`
+	MaxConnections int64 `json:"max_connections"`
+	Accepted       int64 `json:"accepted"`
+	Rejected       int64 `json:"rejected"`
+	ReceivedBytes  int64 `json:"received_bytes"`
+	SentBytes      int64 `json:"sent_bytes"`
+	// Commands by name and result.
+	Commands map[string]map[string]int64 `json:"commands"`
+}
+
+// RoundsStatus is the coordinator's part of a Status.
+type RoundsStatus struct {
+	Shared   int64 `json:"shared"`
+	Expired  int64 `json:"expired"`
+	Retried  int64 `json:"retried"`
+	Timeouts int64 `json:"timeouts"`
+}
+
+// status is s in public names.
+func (s *Snapshot) status() Status {
+	out := Status{
+		Ready: s.State == "", State: "serving",
+		Version: s.Version, Uptime: math.Round(s.Uptime.Seconds()*1000) / 1000, Node: s.node(),
+		Addresses: Addresses{Listen: s.Listen, Peer: s.Peer, HTTP: s.HTTP},
+	}
+	if !out.Ready {
+		out.State = s.State
+		return out
+	}
+	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
+	out.Quorum = &Quorum{N: s.N, R: s.R, W: s.W}
+	out.Store = storeStatus(s.Kind, s.Sync, s.Store)
+	out.Clients = clientsStatus(&s.Clients)
+	out.Rounds = &RoundsStatus{
+		Shared: s.Rounds.Shared, Expired: s.Rounds.Expired,
+		Retried: s.Rounds.Retried, Timeouts: s.Rounds.Timeouts,
+	}
+	return out
+}
+
+func storeStatus(kind, sync string, s store.Stats) *StoreStatus {
+	return &StoreStatus{
+		Kind: kind, Sync: sync,
+		Items: s.Items, Tombstones: s.Tombstones, Bytes: s.Bytes,
+		Used: s.Used, Limit: s.Limit, Full: s.Full, Damaged: s.Damaged,
+		Writes: s.Writes, Syncs: s.Syncs,
+		CacheHits: s.CacheHits, CacheMisses: s.CacheMiss, CacheBytes: s.CacheBytes,
+	}
+}
+
+func clientsStatus(c *Clients) *ClientsStatus {
+	out := &ClientsStatus{
+		Connections: c.Connections, MaxConnections: c.Limit, Accepted: c.Accepted, Rejected: c.Rejected,
+		ReceivedBytes: c.ReceivedBytes, SentBytes: c.SentBytes,
+		Commands: map[string]map[string]int64{},
+	}
+	for _, cmd := range c.Commands {
+		results := out.Commands[cmd.Name]
+		if results == nil {
+			results = map[string]int64{}
+			out.Commands[cmd.Name] = results
+		}
+		results[cmd.Result] += cmd.Count
+	}
+	return out
+}
