@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"unkai/internal/memcache"
 	"unkai/internal/store"
 )
 
@@ -29,11 +30,12 @@ func serving() Snapshot {
 			Items: 10, Tombstones: 11, Bytes: 12, Used: 13, Limit: 14, Damaged: 15,
 			Syncs: 16, Writes: 17, CacheHits: 18, CacheMiss: 19, CacheBytes: 20,
 		},
-		Clients: Clients{
-			Connections: 21, Limit: 22, Accepted: 23, Rejected: 24, ReceivedBytes: 25, SentBytes: 26,
-			Commands: []Command{{"get", "hit", 27}, {"get", "miss", 28}, {"set", "stored", 29}},
+		Clients: memcache.Stats{
+			Connections: 21, Opened: 23, Rejected: 24, IdleKicks: 34, Panics: 35, NoMemory: 36, Failures: 37, Buffers: 38,
+			Commands: map[string]int64{"bytes_read": 25, "bytes_written": 26, "cmd_get": 55, "get_hits": 27, "get_misses": 28, "cas_badval": 29},
 		},
-		Rounds: Rounds{Shared: 30, Expired: 31, Retried: 32, Timeouts: 33},
+		MaxConns: 22,
+		Rounds:   Rounds{Shared: 30, Expired: 31, Retried: 32, Timeouts: 33},
 	}
 }
 
@@ -121,8 +123,9 @@ func TestStatus(t *testing.T) {
 			Syncs: 16, Writes: 17, CacheHits: 18, CacheMisses: 19, CacheBytes: 20,
 		},
 		Clients: &ClientsStatus{
-			Connections: 21, MaxConnections: 22, Accepted: 23, Rejected: 24, ReceivedBytes: 25, SentBytes: 26,
-			Commands: map[string]map[string]int64{"get": {"hit": 27, "miss": 28}, "set": {"stored": 29}},
+			Connections: 21, MaxConnections: 22, Accepted: 23, Rejected: 24,
+			IdleClosed: 34, Panics: 35, NoMemory: 36, Failures: 37, BufferBytes: 38,
+			Counts: serving().Clients.Commands,
 		},
 		Rounds: &RoundsStatus{30, 31, 32, 33},
 	}

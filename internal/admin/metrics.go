@@ -27,17 +27,29 @@ func flag(b bool) int64 {
 	return 0
 }
 
+// counted is what the front door counts under one of memcached's names.
+func counted(name string) func(*Snapshot) int64 {
+	return func(s *Snapshot) int64 { return s.Clients.Commands[name] }
+}
+
 // metrics are the figures without labels, of a node that serves.
 var metrics = []metric{
 	gauge("epoch", "Number of the present version of the topology.", func(s *Snapshot) int64 { return int64(s.Epoch) }),
 	gauge("incarnation", "Rises whenever what the node held was lost.", func(s *Snapshot) int64 { return int64(s.Incarnation) }),
 
 	gauge("connections", "Client connections that are open.", func(s *Snapshot) int64 { return s.Clients.Connections }),
-	gauge("connections_limit", "Client connections that may be open.", func(s *Snapshot) int64 { return s.Clients.Limit }),
-	counter("connections_accepted", "Client connections accepted.", func(s *Snapshot) int64 { return s.Clients.Accepted }),
+	gauge("connections_limit", "Client connections that may be open.", func(s *Snapshot) int64 { return int64(s.MaxConns) }),
+	counter("connections_accepted", "Client connections accepted.", func(s *Snapshot) int64 { return s.Clients.Opened }),
 	counter("connections_rejected", "Client connections turned away at the limit.", func(s *Snapshot) int64 { return s.Clients.Rejected }),
-	counter("received_bytes", "Bytes received from clients.", func(s *Snapshot) int64 { return s.Clients.ReceivedBytes }),
-	counter("sent_bytes", "Bytes sent to clients.", func(s *Snapshot) int64 { return s.Clients.SentBytes }),
+	counter("connections_idle_closed", "Client connections closed because they said nothing.", func(s *Snapshot) int64 { return s.Clients.IdleKicks }),
+	counter("connections_panicked", "Client connections closed by a mistake in this program.", func(s *Snapshot) int64 { return s.Clients.Panics }),
+	gauge("buffers_bytes", "Bytes held for requests and replies that are large.", func(s *Snapshot) int64 { return s.Clients.Buffers }),
+	counter("buffers_refused", "Requests refused because such buffers had no room.", func(s *Snapshot) int64 { return s.Clients.NoMemory }),
+	counter("received_bytes", "Bytes received from clients.", counted("bytes_read")),
+	counter("sent_bytes", "Bytes sent to clients.", counted("bytes_written")),
+	counter("commands_meta", "Operations that came by the meta protocol.", counted("cmd_meta")),
+	counter("get_expired", "Reads that found an item expired.", counted("get_expired")),
+	counter("values_too_large", "Values refused because of their length.", counted("store_too_large")),
 
 	gauge("store_items", "Items held, expired ones included until they are swept.", func(s *Snapshot) int64 { return s.Store.Items }),
 	gauge("store_tombstones", "Records of deletes that are still kept.", func(s *Snapshot) int64 { return s.Store.Tombstones }),
@@ -53,6 +65,7 @@ var metrics = []metric{
 	gauge("store_cache_bytes", "Bytes that the cache of records takes.", func(s *Snapshot) int64 { return s.Store.CacheBytes }),
 
 	counter("operations_shared", "Operations served by the round of another one on the same key.", func(s *Snapshot) int64 { return s.Rounds.Shared }),
+	counter("operations_failed", "Operations answered with SERVER_ERROR.", func(s *Snapshot) int64 { return s.Clients.Failures }),
 	counter("operations_timeout", "Operations that got no answer in time.", func(s *Snapshot) int64 { return s.Rounds.Timeouts }),
 	counter("items_expired", "Items found expired and removed.", func(s *Snapshot) int64 { return s.Rounds.Expired }),
 	counter("rounds_retried", "Rounds begun again under a newer epoch or ballot.", func(s *Snapshot) int64 { return s.Rounds.Retried }),
@@ -61,8 +74,34 @@ var metrics = []metric{
 var (
 	readyDesc    = prometheus.NewDesc("unkai_ready", "1 while the node serves.", nil, nil)
 	infoDesc     = prometheus.NewDesc("unkai_info", "Always 1; who the node is.", []string{"version", "node", "store", "sync"}, nil)
-	commandsDesc = prometheus.NewDesc("unkai_commands_total", "Operations of clients, by how they ended.", []string{"command", "result"}, nil)
+	commandsDesc = prometheus.NewDesc("unkai_commands_total", "Operations of clients, by command.", []string{"command"}, nil)
+	resultsDesc  = prometheus.NewDesc("unkai_results_total", "Operations of clients that ask for a key, by how they ended.", []string{"command", "result"}, nil)
 )
+
+// labelled are the counts whose public names have labels.
+var labelled = []struct {
+	desc   *prometheus.Desc
+	labels []string
+	count  string
+}{
+	{commandsDesc, []string{"get"}, "cmd_get"},
+	{commandsDesc, []string{"set"}, "cmd_set"},
+	{commandsDesc, []string{"touch"}, "cmd_touch"},
+	{commandsDesc, []string{"flush"}, "cmd_flush"},
+	{resultsDesc, []string{"get", "hit"}, "get_hits"},
+	{resultsDesc, []string{"get", "miss"}, "get_misses"},
+	{resultsDesc, []string{"touch", "hit"}, "touch_hits"},
+	{resultsDesc, []string{"touch", "miss"}, "touch_misses"},
+	{resultsDesc, []string{"incr", "hit"}, "incr_hits"},
+	{resultsDesc, []string{"incr", "miss"}, "incr_misses"},
+	{resultsDesc, []string{"decr", "hit"}, "decr_hits"},
+	{resultsDesc, []string{"decr", "miss"}, "decr_misses"},
+	{resultsDesc, []string{"delete", "hit"}, "delete_hits"},
+	{resultsDesc, []string{"delete", "miss"}, "delete_misses"},
+	{resultsDesc, []string{"cas", "hit"}, "cas_hits"},
+	{resultsDesc, []string{"cas", "miss"}, "cas_misses"},
+	{resultsDesc, []string{"cas", "exists"}, "cas_badval"},
+}
 
 // collector makes metrics of a snapshot whenever somebody asks for them, so
 // that requests pay nothing for being counted twice. A node that does not serve
@@ -74,6 +113,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- readyDesc
 	ch <- infoDesc
 	ch <- commandsDesc
+	ch <- resultsDesc
 	for i := range metrics {
 		ch <- metrics[i].desc
 	}
@@ -94,8 +134,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		m := &metrics[i]
 		send(m.desc, m.kind, m.value(&s))
 	}
-	for _, cmd := range s.Clients.Commands {
-		send(commandsDesc, prometheus.CounterValue, cmd.Count, cmd.Name, cmd.Result)
+	for _, l := range labelled {
+		send(l.desc, prometheus.CounterValue, s.Clients.Commands[l.count], l.labels...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/memcache"
 	"unkai/internal/store"
 )
 
@@ -27,7 +28,8 @@ type Snapshot struct {
 	Buckets     int
 	N, R, W     int // in effect now
 	Store       store.Stats
-	Clients     Clients
+	Clients     memcache.Stats
+	MaxConns    int
 	Rounds      Rounds
 }
 
@@ -37,24 +39,6 @@ func (s *Snapshot) node() string {
 		return ""
 	}
 	return s.Node.String()
-}
-
-// Clients counts what came through the front door.
-type Clients struct {
-	Connections   int64 // open now
-	Limit         int64 // how many may be open
-	Accepted      int64
-	Rejected      int64 // over the limit
-	ReceivedBytes int64
-	SentBytes     int64
-	Commands      []Command
-}
-
-// Command counts the operations of one name that ended in one way, for instance
-// "get" and "hit". Names and results are few and fixed.
-type Command struct {
-	Name, Result string
-	Count        int64
 }
 
 // Rounds counts what the coordinator did beyond the usual.

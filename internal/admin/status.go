@@ -61,13 +61,16 @@ type StoreStatus struct {
 // ClientsStatus is the front door's part of a Status.
 type ClientsStatus struct {
 	Connections    int64 `json:"connections"`
-	MaxConnections int64 `json:"max_connections"`
+	MaxConnections int   `json:"max_connections"`
 	Accepted       int64 `json:"accepted"`
 	Rejected       int64 `json:"rejected"`
-	ReceivedBytes  int64 `json:"received_bytes"`
-	SentBytes      int64 `json:"sent_bytes"`
-	// Commands by name and result.
-	Commands map[string]map[string]int64 `json:"commands"`
+	IdleClosed     int64 `json:"idle_closed"`
+	Failures       int64 `json:"failures"`
+	NoMemory       int64 `json:"no_memory"`
+	Panics         int64 `json:"panics"`
+	BufferBytes    int64 `json:"buffer_bytes"`
+	// Counts by memcached's names: get_hits and so on.
+	Counts map[string]int64 `json:"counts"`
 }
 
 // RoundsStatus is the coordinator's part of a Status.
@@ -92,7 +95,12 @@ func (s *Snapshot) status() Status {
 	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
 	out.Quorum = &Quorum{N: s.N, R: s.R, W: s.W}
 	out.Store = storeStatus(s.Kind, s.Sync, s.Store)
-	out.Clients = clientsStatus(&s.Clients)
+	c := &s.Clients
+	out.Clients = &ClientsStatus{
+		Connections: c.Connections, MaxConnections: s.MaxConns, Accepted: c.Opened, Rejected: c.Rejected,
+		IdleClosed: c.IdleKicks, Failures: c.Failures, NoMemory: c.NoMemory, Panics: c.Panics,
+		BufferBytes: c.Buffers, Counts: c.Commands,
+	}
 	out.Rounds = &RoundsStatus{
 		Shared: s.Rounds.Shared, Expired: s.Rounds.Expired,
 		Retried: s.Rounds.Retried, Timeouts: s.Rounds.Timeouts,
@@ -108,21 +116,4 @@ func storeStatus(kind, sync string, s store.Stats) *StoreStatus {
 		Writes: s.Writes, Syncs: s.Syncs,
 		CacheHits: s.CacheHits, CacheMisses: s.CacheMiss, CacheBytes: s.CacheBytes,
 	}
-}
-
-func clientsStatus(c *Clients) *ClientsStatus {
-	out := &ClientsStatus{
-		Connections: c.Connections, MaxConnections: c.Limit, Accepted: c.Accepted, Rejected: c.Rejected,
-		ReceivedBytes: c.ReceivedBytes, SentBytes: c.SentBytes,
-		Commands: map[string]map[string]int64{},
-	}
-	for _, cmd := range c.Commands {
-		results := out.Commands[cmd.Name]
-		if results == nil {
-			results = map[string]int64{}
-			out.Commands[cmd.Name] = results
-		}
-		results[cmd.Result] += cmd.Count
-	}
-	return out
 }
