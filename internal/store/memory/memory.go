@@ -36,8 +36,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Errors made once, since they are frequent or come when memory is short.
 var (
 	errConflict = fmt.Errorf("memory: conditional write: %w", store.ErrConflict)
-	errFull     = fmt.Errorf("memory: write: %w", store.ErrFull)
+	errFull     = error(full{})
 )
+
+// full is ErrFull, and says so to clients as memcached does.
+type full struct{}
+
+// Error implements error.
+func (full) Error() string { return "memory: write: " + store.ErrFull.Error() }
+
+// Unwrap implements the error chain.
+func (full) Unwrap() error { return store.ErrFull }
+
+// MemcacheText is memcached's own line for it.
+func (full) MemcacheText() string { return "out of memory storing object" }
 
 // Config of an Engine.
 type Config struct {

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/ring"
+	"unkai/internal/core/topology"
+	"unkai/internal/store"
+)
+
+// Config is all that a node can be told. DefaultConfig has the defaults.
+type Config struct {
+	// Data is the directory that holds who the node is and what it keeps.
+	Data string
+	// Listen is the address for memcached clients, Peer for other nodes (nobody
+	// listens there while the cluster has one node), HTTP for administration;
+	// an empty HTTP closes that door.
+	Listen, Peer, HTTP string
+	// Join names nodes of the cluster to join. Not part of this version.
+	Join []string
+	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
+	Store, Sync string
+	// N:R:W as configured for the cluster when it begins.
+	N, R, W int
+	// Buckets of a new cluster.
+	Buckets int
+	// Cache of the disk store and Memory of the memory store, in bytes.
+	Cache, Memory int64
+	// MaxValue is the longest value, in bytes.
+	MaxValue int
+	// MaxConns bounds the client connections.
+	MaxConns int
+	// IdleTimeout closes silent connections; 0: never.
+	IdleTimeout time.Duration
+	// RequestTimeout is how long an operation may take before its client gets
+	// an error.
+	RequestTimeout time.Duration
+	// Version is what the node calls itself.
+	Version string
+	Log     *slog.Logger
+	// Now is the clock, in milliseconds since 1970. The simulation skews it.
+	Now func() int64
+	// Engine, if not nil, takes the place of the store that Store names. The
+	// node closes it.
+	Engine store.Engine
+}
+
+// The kinds of store.
+const (
+	Disk   = "disk"
+	Memory = "memory"
+)
+
+// DefaultConfig is what a node does when it is told nothing.
+func DefaultConfig() Config {
+	return Config{
+		Data:   "unkai-data",
+		Listen: "127.0.0.1:11211", Peer: "127.0.0.1:11011", HTTP: "127.0.0.1:11080",
+		Store: Disk, Sync: "always",
+		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets,
+		Cache: 256 << 20, Memory: 1 << 30, MaxValue: 1 << 20,
+		MaxConns: 1024, RequestTimeout: 2 * time.Second,
+		Log: slog.Default(),
+		Now: func() int64 { return time.Now().UnixMilli() },
+	}
+}
+
+// The least that works.
+const (
+	minCache          = 8 << 20
+	minMemory         = 8 << 20
+	minValue          = 1 << 10
+	minRequestTimeout = 10 * time.Millisecond
+)
+
+// Validate says everything that is wrong with c.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(len(c.Join) > 0, "join: this version runs clusters of one node; leave it out")
+	bad(c.Data == "", "data: name a directory")
+	bad(c.Store != Disk && c.Store != Memory, "store: %q is neither %q nor %q", c.Store, Disk, Memory)
+	bad(c.Sync != "always" && c.Sync != "interval" && c.Sync != "off", "sync: %q is none of always, interval, off", c.Sync)
+	bad(!ring.ValidBuckets(c.Buckets), "buckets: %d is not a power of two from %d to %d", c.Buckets, ring.MinBuckets, ring.MaxBuckets)
+	bad(c.Cache < minCache, "cache: %d bytes are less than %d", c.Cache, minCache)
+	bad(c.Memory < minMemory, "memory: %d bytes are less than %d", c.Memory, minMemory)
+	bad(c.MaxValue < minValue || c.MaxValue > unkai.MaxValueLen, "max-value: %d is not from %d to %d bytes", c.MaxValue, minValue, unkai.MaxValueLen)
+	bad(c.MaxConns < 1, "max-connections: %d is less than 1", c.MaxConns)
+	bad(c.IdleTimeout < 0, "idle-timeout: %v is negative", c.IdleTimeout)
+	bad(c.RequestTimeout < minRequestTimeout, "request-timeout: %v is less than %v", c.RequestTimeout, minRequestTimeout)
+	for _, a := range []struct{ name, addr string }{{"listen", c.Listen}, {"peer", c.Peer}, {"http", c.HTTP}} {
+		if a.name == "http" && a.addr == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", a.name, err))
+		}
+	}
+	errs = append(errs, topology.CheckQuorum(c.N, c.R, c.W))
+	return errors.Join(errs...)
+}

@@ -1,0 +1,198 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"unkai"
+)
+
+// directory is a node's data directory: who the node is, and where its rooms
+// keep what they must not forget.
+//
+//	node           the node's id and kind of store; made once
+//	topology       the manager's
+//	lock           held while a process uses the directory
+//	store/         the engine's
+type directory struct {
+	path     string
+	lock     *os.File
+	identity identity
+	created  bool
+}
+
+// identity is what the file node holds.
+type identity struct {
+	Format int    `json:"format"`
+	Node   string `json:"node"`
+	Store  string `json:"store"`
+}
+
+const directoryFormat = 1
+
+// The files of a data directory.
+const (
+	identityFile = "node"
+	topologyFile = "topology"
+	lockFile     = "lock"
+	storeDir     = "store"
+)
+
+// openDirectory opens a node's directory, or makes an empty one a node's.
+func openDirectory(path, kind string) (*directory, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("create the data directory: %w", err)
+	}
+	if err := ours(path); err != nil {
+		return nil, err
+	}
+	d := &directory{path: path}
+	var err error
+	if d.lock, err = lockDirectory(filepath.Join(path, lockFile)); err != nil {
+		return nil, err
+	}
+	if err := d.identify(kind); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// ours refuses a directory in which somebody else keeps things.
+func ours(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return fmt.Errorf("read the data directory: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == identityFile {
+			return nil
+		}
+	}
+	for _, e := range entries {
+		if e.Name() != lockFile && e.Name() != "lost+found" && !strings.HasSuffix(e.Name(), temporary) {
+			return fmt.Errorf("%s holds %s and no %s: it is not a data directory of Unkai; name an empty one with --data", path, e.Name(), identityFile)
+		}
+	}
+	return nil
+}
+
+func lockDirectory(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the data directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = fmt.Errorf("%s is in use by another process (%w); stop it, or name another directory with --data", filepath.Dir(path), err)
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (d *directory) identify(kind string) error {
+	b, err := d.file(identityFile).Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		var id [8]byte
+		if _, err := rand.Read(id[:]); err != nil {
+			return fmt.Errorf("choose a node id: %w", err)
+		}
+		d.created = true
+		d.identity = identity{Format: directoryFormat, Node: unkai.NodeID(binary.LittleEndian.Uint64(id[:]) | 1).String(), Store: kind}
+		b, err := json.MarshalIndent(d.identity, "", "  ")
+		if err != nil {
+			return fmt.Errorf("write who this node is: %w", err)
+		}
+		return d.file(identityFile).Save(append(b, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("read who this node is: %w", err)
+	}
+	if err := json.Unmarshal(b, &d.identity); err != nil {
+		return fmt.Errorf("read who this node is: %s: %w", filepath.Join(d.path, identityFile), err)
+	}
+	switch {
+	case d.identity.Format > directoryFormat:
+		return fmt.Errorf("%s has format %d and this version knows %d: it was written by a newer version; run that one", d.path, d.identity.Format, directoryFormat)
+	case d.identity.Format < 1:
+		return fmt.Errorf("%s: format %d is not one", filepath.Join(d.path, identityFile), d.identity.Format)
+	case d.identity.Store != kind:
+		return fmt.Errorf("%s belongs to a node with --store %s, not %s; name another directory with --data", d.path, d.identity.Store, kind)
+	}
+	_, err = unkai.ParseNodeID(d.identity.Node)
+	return err
+}
+
+func (d *directory) node() unkai.NodeID {
+	id, err := unkai.ParseNodeID(d.identity.Node)
+	if err != nil {
+		panic(err) // checked by identify
+	}
+	return id
+}
+
+func (d *directory) file(name string) atomicFile { return atomicFile(filepath.Join(d.path, name)) }
+
+func (d *directory) close() error { return d.lock.Close() }
+
+// atomicFile is a small file that is replaced as a whole. Its last line is a
+// checksum over the rest.
+type atomicFile string
+
+const (
+	temporary = ".new"
+	sumPrefix = "crc32c "
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Load reads the file and checks it.
+func (f atomicFile) Load() ([]byte, error) {
+	b, err := os.ReadFile(string(f))
+	if err != nil {
+		return nil, err
+	}
+	at := strings.LastIndex(string(b), sumPrefix)
+	if at < 0 || string(b[at:]) != sum(b[:at]) {
+		return nil, fmt.Errorf("%s is damaged: its checksum does not fit", string(f))
+	}
+	return b[:at], nil
+}
+
+func sum(b []byte) string { return fmt.Sprintf("%s%08x\n", sumPrefix, crc32.Checksum(b, castagnoli)) }
+
+// Save replaces the file, durably.
+func (f atomicFile) Save(b []byte) error {
+	tmp := string(f) + temporary
+	file, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(b[:len(b):len(b)], sum(b)...))
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, string(f)); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(string(f)))
+}
+
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

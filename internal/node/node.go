@@ -1,0 +1,345 @@
+// Package node opens the rooms of a node in order and joins them: store,
+// manager, replica, coordinator, gateway, and then the doors.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/admin"
+	"unkai/internal/core/topology"
+	"unkai/internal/memcache"
+	"unkai/internal/node/coordinator"
+	"unkai/internal/node/gateway"
+	"unkai/internal/node/manager"
+	"unkai/internal/node/replica"
+	"unkai/internal/store"
+	"unkai/internal/store/disk"
+	"unkai/internal/store/memory"
+)
+
+// Node is one running node.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	id    unkai.NodeID
+	since int64
+
+	dir         *directory
+	engine      store.Engine
+	manager     *manager.Manager
+	replica     *replica.Local
+	coordinator *coordinator.Coordinator
+	gateway     *gateway.Gateway
+	memcache    *memcache.Server
+	admin       *admin.Server
+
+	listen, http net.Listener
+	cancel       context.CancelFunc
+	running      sync.WaitGroup
+	side         sync.WaitGroup // the side door, which closes last
+	stop         sync.Once
+	done         chan struct{}
+	failed       chan error
+	mu           sync.Mutex
+	state        string // why the node is not ready; "" when it is
+	err          error
+}
+
+// opsPerConn is how many operations of one connection may run at once, on
+// average, before the gateway refuses.
+const opsPerConn = 256
+
+// Start opens a node. When ctx ends before it serves, it gives up; afterwards
+// only Stop ends it.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Log, since: cfg.Now(),
+		done: make(chan struct{}), failed: make(chan error, 1), state: "starting",
+	}
+	if err := n.open(ctx); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) error {
+	// The doors first: a port that is taken should be known before anything
+	// else is touched, and readiness can be asked for while the store opens.
+	var err error
+	if n.listen, err = net.Listen("tcp", n.cfg.Listen); err != nil {
+		return fmt.Errorf("listen for memcached clients: %w; choose another address with --listen", err)
+	}
+	if n.cfg.HTTP != "" {
+		if n.http, err = net.Listen("tcp", n.cfg.HTTP); err != nil {
+			return fmt.Errorf("listen for administration: %w; choose another address with --http, or --http off", err)
+		}
+	}
+	if n.dir, err = openDirectory(n.cfg.Data, n.cfg.Store); err != nil {
+		return err
+	}
+	n.id = n.dir.node()
+	n.openAdmin()
+	if err := n.openManager(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := n.openStore(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n.openRooms()
+	n.openMemcache()
+	n.setState("")
+	s := n.engine.Stats()
+	top := n.manager.Topology()
+	n.log.Info("serving",
+		"listen", n.listen.Addr().String(), "http", addrOf(n.http), "data", n.cfg.Data,
+		"store", n.cfg.Store, "sync", n.cfg.Sync, "node", n.id.String(), "epoch", top.Epoch, "buckets", top.Buckets,
+		"items", s.Items, "tombstones", s.Tombstones, "bytes", s.Bytes, "recovered_in", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+func addrOf(l net.Listener) string {
+	if l == nil {
+		return "off"
+	}
+	return l.Addr().String()
+}
+
+func (n *Node) openManager() error {
+	file := n.dir.file(topologyFile)
+	if _, err := os.Stat(string(file)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(n.cfg.Data, storeDir)); err == nil {
+			return fmt.Errorf("%s has a store but no file %s, without which its keys cannot be found; restore the directory from a copy", n.cfg.Data, topologyFile)
+		}
+	}
+	var seed [8]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return fmt.Errorf("choose a cluster id: %w", err)
+	}
+	m, err := manager.Open(file, func() topology.Topology {
+		c := n.cfg
+		return topology.New(binary.LittleEndian.Uint64(seed[:]), c.Buckets, c.N, c.R, c.W, n.id)
+	}, n.cfg.Now, n.log, n.topologyChanged)
+	if err != nil {
+		return err
+	}
+	n.manager = m
+	top := m.Topology()
+	if _, ok := top.Node(n.id); !ok {
+		return fmt.Errorf("%s: the topology of epoch %d does not know node %v: its files are not of one node", n.cfg.Data, top.Epoch, n.id)
+	}
+	if top.Buckets != n.cfg.Buckets {
+		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
+	}
+	if top.N != n.cfg.N || top.R != n.cfg.R || top.W != n.cfg.W {
+		return m.Change(func(t topology.Topology) (topology.Topology, error) {
+			t.Epoch++
+			t.N, t.R, t.W = n.cfg.N, n.cfg.R, n.cfg.W
+			return t, nil
+		})
+	}
+	return nil
+}
+
+// topologyChanged hears of every change after the first topology.
+func (n *Node) topologyChanged() {
+	if n.replica != nil {
+		n.replica.Flushed()
+	}
+}
+
+func (n *Node) openStore() (err error) {
+	top := n.manager.Topology()
+	switch {
+	case n.cfg.Engine != nil:
+		n.engine = n.cfg.Engine
+	case n.cfg.Store == Memory:
+		// What the memory promised before is forgotten: a new incarnation.
+		if !n.dir.created {
+			if err := n.manager.Change(func(t topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) }); err != nil {
+				return err
+			}
+		}
+		n.engine, err = memory.Open(memory.Config{Buckets: top.Buckets, Limit: n.cfg.Memory, Now: n.cfg.Now})
+	default:
+		var policy disk.Sync
+		if policy, err = disk.ParseSync(n.cfg.Sync); err != nil {
+			return err
+		}
+		n.engine, err = disk.Open(disk.Config{
+			Dir: filepath.Join(n.cfg.Data, storeDir), Buckets: top.Buckets, Sync: policy,
+			Cache: n.cfg.Cache, Log: n.log, Failed: n.fail, Now: n.cfg.Now,
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) openRooms() {
+	n.replica = replica.New(n.engine, n.manager.Topology)
+	n.coordinator = coordinator.New(coordinator.Config{
+		Replica: n.replica, Self: n.id, Topology: n.manager.Topology,
+		Now: n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,
+	})
+	n.gateway = gateway.New(gateway.Config{
+		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology,
+		MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	sweeper := &replica.Sweeper{
+		Replica: n.replica, Expire: n.expire, Now: n.cfg.Now,
+		// One node holds all there is, and nothing is under way.
+		MayPurge: func(unkai.Bucket) bool { return len(n.manager.Topology().Nodes) == 1 },
+		Failed: func(b unkai.Bucket, err error) {
+			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
+		},
+	}
+	n.running.Go(func() { sweeper.Run(ctx) })
+	n.running.Go(func() { n.watch(ctx) })
+}
+
+// expire reads keys that have expired, which makes them tombstones.
+func (n *Node) expire(keys [][]byte) {
+	var b unkai.Batch
+	for _, k := range keys {
+		op := b.Add()
+		op.Key, op.NoValue, op.NoBump = k, true, true
+	}
+	for len(b.Results) < len(b.Ops) {
+		n.coordinator.Do(&b)
+	}
+}
+
+func (n *Node) openMemcache() {
+	n.memcache = memcache.New(memcache.Config{
+		Handler: n.gateway, FlushAll: n.manager.Flush, Stats: n.stats, Now: n.cfg.Now, Log: n.log,
+		Version: n.cfg.Version, MaxConns: n.cfg.MaxConns, MaxValue: n.cfg.MaxValue, IdleTimeout: n.cfg.IdleTimeout,
+	})
+	n.running.Go(func() {
+		if err := n.memcache.Serve(n.listen); err != nil {
+			n.fail(fmt.Errorf("serve memcached clients: %w", err))
+		}
+	})
+}
+
+// watch stops the node when a part of it has failed.
+func (n *Node) watch(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case err := <-n.failed:
+		n.mu.Lock()
+		n.err = err
+		n.mu.Unlock()
+		n.log.Error("the node cannot go on and stops", "err", err)
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), failStop)
+			defer cancel()
+			if err := n.Stop(ctx); err != nil {
+				n.log.Error("stopping did not end well", "err", err)
+			}
+		}()
+	}
+}
+
+// failStop is how long a failed node may take to stop.
+const failStop = 10 * time.Second
+
+// fail says, from any goroutine, that the node cannot go on.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // it is stopping already
+	}
+}
+
+// Listen is the address for memcached clients.
+func (n *Node) Listen() net.Addr { return n.listen.Addr() }
+
+// HTTP is the address for administration; nil when that door is closed.
+func (n *Node) HTTP() net.Addr {
+	if n.http == nil {
+		return nil
+	}
+	return n.http.Addr()
+}
+
+// Done is closed when the node has stopped, by Stop or because it failed.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Err says why a node stopped by itself; nil after an orderly stop.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+func (n *Node) setState(s string) {
+	n.mu.Lock()
+	n.state = s
+	n.mu.Unlock()
+}
+
+// Stop answers what was accepted, makes it durable and releases everything. It
+// waits for connections until ctx ends, and then closes them. Only the first
+// call does anything; the others wait for it.
+func (n *Node) Stop(ctx context.Context) error {
+	var err error
+	n.stop.Do(func() {
+		n.setState("stopping")
+		if n.memcache != nil {
+			err = n.memcache.Shutdown(ctx)
+		}
+		err = errors.Join(err, n.close())
+		close(n.done)
+	})
+	<-n.done
+	return err
+}
+
+// close releases what open has opened, the last first.
+func (n *Node) close() error {
+	var errs []error
+	if n.gateway != nil {
+		n.gateway.Stop()
+	}
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.memcache == nil && n.listen != nil {
+		errs = append(errs, n.listen.Close())
+	}
+	n.running.Wait()
+	if n.manager != nil {
+		errs = append(errs, n.manager.Close())
+	}
+	if n.engine != nil {
+		errs = append(errs, n.engine.Close())
+	}
+	if n.dir != nil {
+		errs = append(errs, n.dir.close())
+	}
+	errs = append(errs, n.closeAdmin())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"unkai/internal/admin"
+)
+
+// openAdmin opens the side door, if there is to be one.
+func (n *Node) openAdmin() {
+	if n.http == nil {
+		return
+	}
+	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Log: n.log})
+	n.side.Go(func() {
+		if err := n.admin.Serve(n.http); err != nil {
+			n.fail(fmt.Errorf("serve administration: %w", err))
+		}
+	})
+}
+
+// adminStop is how long the side door waits for whoever is asking.
+const adminStop = 2 * time.Second
+
+func (n *Node) closeAdmin() error {
+	if n.admin == nil {
+		if n.http != nil {
+			return n.http.Close()
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminStop)
+	defer cancel()
+	err := n.admin.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // a profile that somebody was taking was cut off
+	}
+	n.side.Wait()
+	return err
+}
+
+// snapshot is what the node says of itself. While it is starting or stopping,
+// the rooms may not be there.
+func (n *Node) snapshot() admin.Snapshot {
+	s := admin.Snapshot{
+		Version: n.cfg.Version, Uptime: time.Duration(n.cfg.Now()-n.since) * time.Millisecond, Node: n.id,
+		Listen: n.listen.Addr().String(), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s.State = n.state; s.State != "" {
+		return s
+	}
+	top := n.manager.Topology()
+	self, _ := top.Node(n.id)
+	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
+	s.N, s.R, s.W = top.Quorum()
+	s.Store = n.engine.Stats()
+	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
+	c := n.coordinator.Stats()
+	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
+	return s
+}
