@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -93,10 +94,10 @@ func BenchmarkOverhead(b *testing.B) {
 		for b.Loop() {
 			before := resident(b)
 			m := map[string][]byte{}
-			key := make([]byte, 16)
+			key, value := make([]byte, 16), make([]byte, size)
 			for i := range n {
 				benchKey(key, i)
-				m[string(key)] = make([]byte, size)
+				m[string(key)] = bytes.Clone(value)
 			}
 			b.ReportMetric(float64(resident(b)-before)/float64(n)-size-16, "overheadB/item")
 			runtime.KeepAlive(m)
@@ -106,12 +107,27 @@ func BenchmarkOverhead(b *testing.B) {
 
 // BenchmarkCollect is what a full collection costs with the items in memory.
 func BenchmarkCollect(b *testing.B) {
-	e := open(b, Config{Buckets: benchBuckets})
-	defer func() { _ = e.Close() }()
-	load(b, e, benchItems(b), 100)
-	for b.Loop() {
-		runtime.GC()
-	}
+	n := benchItems(b)
+	b.Run("engine", func(b *testing.B) {
+		e := open(b, Config{Buckets: benchBuckets})
+		defer func() { _ = e.Close() }()
+		load(b, e, n, 100)
+		for b.Loop() {
+			runtime.GC()
+		}
+	})
+	b.Run("map", func(b *testing.B) {
+		m := map[string][]byte{}
+		key, value := make([]byte, 16), make([]byte, 100)
+		for i := range n {
+			benchKey(key, i)
+			m[string(key)] = bytes.Clone(value)
+		}
+		for b.Loop() {
+			runtime.GC()
+		}
+		runtime.KeepAlive(m)
+	})
 }
 
 func BenchmarkGet(b *testing.B) {
