@@ -211,12 +211,16 @@ func (c *conn) takeBack(text string) {
 
 func (c *conn) metaDebug(rest []byte) {
 	key, rest := nextToken(rest)
-	extra, _ := nextToken(rest)
-	if len(key) == 0 || len(key) > unkai.MaxKeyLen || len(extra) > 0 {
+	flags, wrong := c.parseMetaFlags(rest)
+	name := key
+	if wrong == "" && len(key) > 0 && len(key) <= unkai.MaxKeyLen {
+		key, wrong = c.metaKey(key, &flags)
+	}
+	if wrong != "" || len(key) == 0 || len(key) > unkai.MaxKeyLen {
 		c.say(badFormat)
 		return
 	}
-	c.begin(metaDebug, false).key = key
+	c.begin(metaDebug, false).key = name
 	op := c.add(key)
 	op.NoValue, op.NoBump = true, true
 }

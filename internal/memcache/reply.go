@@ -250,7 +250,7 @@ func (c *conn) meta(q *request, op *unkai.Op, res *unkai.Result) {
 // metaFlags answers the flags that ask for something, in the order in which
 // they came. A t before a T tells the older time to live.
 func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
-	touched := false
+	expiry := expiryAtFirst(op, res)
 	for flags := q.flags; ; {
 		var f []byte
 		if f, flags = nextToken(flags); len(f) == 0 {
@@ -267,7 +267,12 @@ func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
 			}
 			continue
 		case 'T':
-			touched = true
+			expiry = op.Expiry
+			continue
+		case 'N':
+			if res.Created {
+				expiry, _ = parseExpiry(f[1:], c.s.cfg.Now()) // it was read before
+			}
 			continue
 		}
 		if q.format == metaSet {
@@ -287,10 +292,6 @@ func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
 		case 'c':
 			c.out = strconv.AppendUint(append(c.out, " c"...), res.Item.CAS, 10)
 		case 't':
-			expiry := res.Item.Expiry
-			if op.Retouch && !touched && !res.Created {
-				expiry = res.ExpiryBefore
-			}
 			c.out = append(c.out, " t"...)
 			c.out = strconv.AppendInt(c.out, timeLeft(expiry, c.s.cfg.Now()), 10)
 		}
@@ -314,6 +315,14 @@ func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
 	}
 }
 
+// expiryAtFirst is the expiry before any flag has changed it.
+func expiryAtFirst(op *unkai.Op, res *unkai.Result) int64 {
+	if op.Retouch || res.Created {
+		return res.ExpiryBefore
+	}
+	return res.Item.Expiry
+}
+
 // timeLeft is the seconds until a moment; -1: never.
 func timeLeft(expiry, now int64) int64 {
 	if expiry == 0 {
@@ -329,7 +338,8 @@ func sinceAccess(res *unkai.Result, now int64) int64 {
 	return max(now/1000-int64(res.Accessed), 0)
 }
 
-// debug answers me. The class is always 1: there are no slab classes.
+// debug answers me, with the time to live negated as memcached 1.6.18 has it.
+// The class is always 1: there are no slab classes.
 func (c *conn) debug(q *request, op *unkai.Op, res *unkai.Result) {
 	if res.Status != unkai.OK {
 		c.line("EN")
@@ -337,7 +347,11 @@ func (c *conn) debug(q *request, op *unkai.Op, res *unkai.Result) {
 	}
 	now := c.s.cfg.Now()
 	c.out = append(append(c.out, "ME "...), q.key...)
-	c.out = strconv.AppendInt(append(c.out, " exp="...), timeLeft(res.Item.Expiry, now), 10)
+	exp := timeLeft(res.Item.Expiry, now)
+	if exp > 0 {
+		exp = -exp
+	}
+	c.out = strconv.AppendInt(append(c.out, " exp="...), exp, 10)
 	c.out = strconv.AppendInt(append(c.out, " la="...), sinceAccess(res, now), 10)
 	c.out = strconv.AppendUint(append(c.out, " cas="...), res.Item.CAS, 10)
 	fetch := " fetch=no"

@@ -301,11 +301,11 @@ func (c *conn) touch(rest []byte) {
 func (c *conn) verbosity(rest []byte) {
 	var f [maxFields][]byte
 	n := fields(rest, &f)
-	if n == 0 {
+	if n == 0 || n > 2 {
 		c.say("ERROR")
 		return
 	}
-	quiet := isNoreply(f[min(n, maxFields)-1])
+	quiet := isNoreply(f[n-1])
 	if _, ok := parseUint(f[0]); !ok && !(quiet && n == 1) {
 		c.complain(quiet, badFormat)
 		return

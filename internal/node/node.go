@@ -231,10 +231,14 @@ func (n *Node) expire(keys [][]byte) {
 	}
 }
 
+// spoken begins the answer to the command version: clients read off it which
+// commands they may use, so it names the memcached whose protocol this is.
+const spoken = "1.6.18-unkai-"
+
 func (n *Node) openMemcache() {
 	n.memcache = memcache.New(memcache.Config{
 		Handler: n.gateway, FlushAll: n.manager.Flush, Stats: n.stats, Now: n.cfg.Now, Log: n.log,
-		Version: n.cfg.Version, MaxConns: n.cfg.MaxConns, MaxValue: n.cfg.MaxValue, IdleTimeout: n.cfg.IdleTimeout,
+		Version: spoken + n.cfg.Version, MaxConns: n.cfg.MaxConns, MaxValue: n.cfg.MaxValue, IdleTimeout: n.cfg.IdleTimeout,
 	})
 	n.running.Go(func() {
 		if err := n.memcache.Serve(n.listen); err != nil {

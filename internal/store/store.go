@@ -54,9 +54,10 @@ type Write struct {
 	// Expect is the ballot of the record to be replaced; 0: there is none.
 	Expect unkai.Ballot
 	Record Record
-	// Keep leaves the key's fetched mark and time of last access as they are:
-	// the item was changed, not replaced.
-	Keep bool
+	// Fetched and Accessed are the key's marks of having been read, from this
+	// write on; an Accessed of 0 is the time of the write.
+	Fetched  bool
+	Accessed uint32
 	// Done is told once, from any goroutine and perhaps before Engine.Write
 	// returns, and must not block.
 	Done Done
@@ -105,9 +106,7 @@ type Engine interface {
 	// no record), and tells w.Done when it is durable. Its Key and Value are
 	// copied before Write returns. Writes on one key become durable in the
 	// order in which they were applied. It does not wait for the disk; when
-	// too much waits already it fails with ErrBusy. Without w.Keep the
-	// fetched mark of the key is cleared, and its time of last access is unknown
-	// (0) until the next read.
+	// too much waits already it fails with ErrBusy.
 	Write(w *Write)
 
 	// Barrier tells w.Done once everything applied before is durable. Only

@@ -48,9 +48,10 @@ func (s State) Prepare(b unkai.Ballot) (State, bool) {
 	return s, true
 }
 
-// Next is the least ballot of a seat that is above everything seen.
+// Next is the least ballot of a seat that is above everything seen. Counters
+// begin at 1, so that no ballot looks like a small number.
 func Next(seen unkai.Ballot, seat unkai.Seat) unkai.Ballot {
-	b := unkai.MakeBallot(seen.Counter(), seat)
+	b := unkai.MakeBallot(max(seen.Counter(), 1), seat)
 	if b <= seen {
 		b = unkai.MakeBallot(seen.Counter()+1, seat)
 	}

@@ -93,7 +93,7 @@ func TestNextIsTheLeastAbove(t *testing.T) {
 		seat unkai.Seat
 		want unkai.Ballot
 	}{
-		{0, 1, unkai.MakeBallot(0, 1)},
+		{0, 1, unkai.MakeBallot(1, 1)},
 		{unkai.MakeBallot(5, 2), 2, unkai.MakeBallot(6, 2)},
 		{unkai.MakeBallot(5, 2), 3, unkai.MakeBallot(5, 3)},
 		{unkai.MakeBallot(5, 2), 1, unkai.MakeBallot(6, 1)},

@@ -219,7 +219,7 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 	found := &r.call.Found
 	item := visible(r.top, &found.Record)
 	fetched, accessed := found.Fetched, found.Accessed
-	seen, changes, keep := r.call.Seen, false, true
+	seen, changes := r.call.Seen, false
 	r.scratch = r.scratch[:0]
 	for t := r.serving; t != nil; t = t.next {
 		ballot, ok := c.ballot(r.top, seen)
@@ -238,13 +238,12 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 				c.counters.expired.Add(1)
 			}
 			item, seen, changes = out.Item, ballot, true
-			keep = keep && !out.Replaced
-		}
-		if a := c.access(t.op); a != store.NoAccess {
-			fetched, accessed = true, uint32(a)
 		}
 		if out.Replaced {
-			fetched = false
+			fetched, accessed = false, 0
+		}
+		if a := c.access(t.op); a != store.NoAccess && t.result.Status == unkai.OK {
+			fetched, accessed = true, uint32(a)
 		}
 	}
 	if !changes {
@@ -255,7 +254,8 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 	}
 	r.phase = accepting
 	call := &r.call
-	call.Ballot, call.Next, call.Item, call.Keep = seen, 0, item, keep
+	call.Ballot, call.Next, call.Item = seen, 0, item
+	call.Fetched, call.Accessed = fetched, accessed
 	if c.cfg.Replica.Accept(call) {
 		return true
 	}

@@ -46,12 +46,13 @@ type Call struct {
 	Buf    []byte
 
 	// Of an Accept: the ballot, the promise that goes with it (0: none), the
-	// item (the zero Item is a tombstone), and whether the marks of having been
-	// read stay.
-	Ballot unkai.Ballot
-	Next   unkai.Ballot
-	Item   unkai.Item
-	Keep   bool
+	// item (the zero Item is a tombstone), and the marks of having been read
+	// that it begins with; see store.Write.
+	Ballot   unkai.Ballot
+	Next     unkai.Ballot
+	Item     unkai.Item
+	Fetched  bool
+	Accessed uint32
 
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
@@ -184,7 +185,7 @@ func (r *Local) accept(c *Call) bool {
 	c.Seen = s.Promised
 	c.stage.Store(stageStarted)
 	c.write = store.Write{
-		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Keep: c.Keep,
+		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Fetched: c.Fetched, Accessed: c.Accessed,
 		Record: store.Record{
 			Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch,
 			Tombstone: !c.Item.Exists(), Item: c.Item,

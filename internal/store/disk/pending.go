@@ -66,7 +66,10 @@ func (p *pending) find(n name, key []byte) *pendingEntry {
 func (p *pending) add(n name, w *store.Write, kind entryKind, accessed uint32) {
 	t := pendingEntry{
 		mixed: n.mixed, hash: w.Hash, bucket: w.Bucket, kind: kind,
-		ballot: w.Record.Ballot, accessed: accessed, valueLen: uint32(len(w.Record.Item.Value)),
+		ballot: w.Record.Ballot, accessed: accessed, fetched: w.Fetched, valueLen: uint32(len(w.Record.Item.Value)),
+	}
+	if w.Accessed != 0 {
+		t.accessed = w.Accessed
 	}
 	t.key = uint32(len(p.data))
 	p.data = append(p.data, w.Key...)

@@ -129,11 +129,15 @@ func sum(b unkai.Bucket, slot []byte, n int) uint32 {
 }
 
 // encode writes the head of a record, whose pieces have been written.
-func encode(slot []byte, l layout, b unkai.Bucket, hash uint64, key []byte, r *store.Record, accessed uint32) {
+func encode(slot []byte, l layout, w *store.Write, accessed uint32) {
+	b, hash, key, r := w.Bucket, w.Hash, w.Key, &w.Record
 	le := binary.LittleEndian
 	slot = slot[:l.size]
 	le.PutUint32(slot[atAccessed:], accessed)
 	slot[atFetched] = 0
+	if w.Fetched {
+		slot[atFetched] = 1
+	}
 	slot[atKeyLen] = byte(len(key))
 	slot[atFields] = l.fields
 	slot[11] = 0

@@ -18,7 +18,10 @@ func (e *Engine) Write(w *store.Write) {
 func (e *Engine) write(w *store.Write) error {
 	p, s, tag := e.locate(w.Bucket, w.Hash)
 	l := layoutOf(w.Key, &w.Record)
-	accessed := uint32(e.now() / 1000)
+	accessed := w.Accessed
+	if accessed == 0 {
+		accessed = uint32(e.now() / 1000)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, f := s.find(p, tag, w.Bucket, w.Key)
@@ -41,7 +44,7 @@ func (e *Engine) write(w *store.Write) error {
 			s.free(loc)
 			return errFull
 		}
-		encode(s.at(loc), l, w.Bucket, w.Hash, w.Key, &w.Record, accessed)
+		encode(s.at(loc), l, w, accessed)
 		s.count(p, nil, w)
 		return nil
 	}
@@ -55,7 +58,7 @@ func (e *Engine) write(w *store.Write) error {
 		}
 	}
 	s.count(p, &old, w)
-	encode(s.at(at.loc), l, w.Bucket, w.Hash, w.Key, &w.Record, accessed)
+	encode(s.at(at.loc), l, w, accessed)
 	return nil
 }
 
@@ -97,7 +100,7 @@ func (s *shard) move(p *part, tag uint32, at place, l layout, w *store.Write, ac
 		s.free(loc)
 		return false, errFull
 	}
-	encode(s.at(loc), l, w.Bucket, w.Hash, w.Key, &w.Record, accessed)
+	encode(s.at(loc), l, w, accessed)
 	s.count(p, &at.head, w)
 	s.releaseRecord(p, at.loc, &at.head)
 	return true, nil
@@ -177,7 +180,7 @@ func (v *view) fillLong(loc uint32, l layout, w *store.Write, accessed uint32) {
 		copy(v.at(le.Uint32(slot[at:])), rest[:n])
 		rest = rest[n:]
 	}
-	encode(slot, l, w.Bucket, w.Hash, w.Key, &w.Record, accessed)
+	encode(slot, l, w, accessed)
 }
 
 // releaseRecord gives back the slots of a record as soon as nobody reads them.
