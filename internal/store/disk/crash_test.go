@@ -1,0 +1,340 @@
+package disk
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"unkai"
+	"unkai/internal/store"
+	"unkai/internal/store/storetest"
+)
+
+// ledger is what a crash may not take back: for every key the last ballot that
+// was acknowledged, and the last that was written.
+type ledger struct {
+	mu      sync.Mutex
+	acked   map[string]unkai.Ballot
+	written map[string]unkai.Ballot
+	failed  error
+}
+
+func newLedger() *ledger {
+	return &ledger{acked: map[string]unkai.Ballot{}, written: map[string]unkai.Ballot{}}
+}
+
+// WriteDone implements store.Done.
+func (l *ledger) WriteDone(w *store.Write) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if w.Err != nil {
+		l.failed = w.Err
+		return
+	}
+	l.acked[string(w.Key)] = max(l.acked[string(w.Key)], w.Record.Ballot)
+}
+
+func (l *ledger) snapshot() map[string]unkai.Ballot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := make(map[string]unkai.Ballot, len(l.acked))
+	for k, b := range l.acked {
+		m[k] = b
+	}
+	return m
+}
+
+func testHash(key string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 1099511628211
+	}
+	return h
+}
+
+// crashRecord is the record of a key at a ballot: every third is a tombstone.
+func crashRecord(key string, b unkai.Ballot) store.Record {
+	r := store.Record{Ballot: b, Promise: b, Epoch: 7}
+	if b.Counter()%3 == 0 {
+		r.Tombstone = true
+		return r
+	}
+	r.Item.CAS = uint64(b)
+	for range 1 + b.Counter()%40 {
+		r.Item.Value = fmt.Appendf(r.Item.Value, "%s@%v;", key, b)
+	}
+	return r
+}
+
+// scribble writes n records to random keys, one after the other for each key.
+func scribble(t testing.TB, e *Engine, l *ledger, rng *rand.Rand, n int) {
+	for range n {
+		key := fmt.Sprintf("key-%d", rng.IntN(50))
+		old := l.written[key]
+		b := unkai.MakeBallot(old.Counter()+1, 1)
+		l.written[key] = b
+		h := testHash(key)
+		e.Write(&store.Write{
+			Bucket: unkai.Bucket(h % storetest.Buckets), Hash: h, Key: []byte(key),
+			Expect: old, Record: crashRecord(key, b), Done: l,
+		})
+		if rng.IntN(20) == 0 {
+			barrier(t, e)
+		}
+	}
+}
+
+func barrier(t testing.TB, e *Engine) {
+	t.Helper()
+	d := newWaiter()
+	e.Barrier(&store.Write{Done: d})
+	if err := d.wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkSurvivors compares a store with what had to survive.
+func checkSurvivors(t *testing.T, e *Engine, acked, written map[string]unkai.Ballot) {
+	t.Helper()
+	for key, last := range written {
+		h := testHash(key)
+		f, _, err := e.Get(unkai.Bucket(h%storetest.Buckets), h, []byte(key), nil, store.NoAccess)
+		if err != nil {
+			t.Errorf("%s: %v", key, err)
+			continue
+		}
+		got := f.Record.Ballot
+		if got < acked[key] || got > last {
+			t.Errorf("%s is at %v; acknowledged was %v, written %v", key, got, acked[key], last)
+		}
+		if got != 0 {
+			want := crashRecord(key, got)
+			if string(f.Record.Item.Value) != string(want.Item.Value) || f.Record.Tombstone != want.Tombstone {
+				t.Errorf("%s at %v has the value %.40q", key, got, f.Record.Item.Value)
+			}
+		}
+	}
+	checkCounts(t, e)
+}
+
+// checkCounts compares the counts with a scan of everything.
+func checkCounts(t *testing.T, e *Engine) {
+	t.Helper()
+	var c counts
+	for b := range e.cfg.Buckets {
+		for r, err := range e.Scan(unkai.Bucket(b)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.add(countOf(&r))
+		}
+	}
+	st := e.Stats()
+	if got := (counts{st.Items, st.Tombstones, st.Bytes}); got != c {
+		t.Errorf("counts are %+v, a scan finds %+v", got, c)
+	}
+}
+
+// TestPowerCut cuts the power at many moments, with some of what was not synced
+// on the disk and some not.
+func TestPowerCut(t *testing.T) {
+	for _, policy := range []Sync{Always, Interval, Off} {
+		t.Run(policy.String(), func(t *testing.T) { testPowerCut(t, policy) })
+	}
+}
+
+func testPowerCut(t *testing.T, policy Sync) {
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for seed := range rounds {
+		rng := rand.New(rand.NewPCG(uint64(seed), uint64(policy)))
+		mem := vfs.NewCrashableMem()
+		l := newLedger()
+		for range 1 + rng.IntN(3) { // lives
+			cfg := small(mem)
+			cfg.Sync, cfg.Interval = policy, time.Millisecond
+			e := mustOpen(t, cfg)
+			scribble(t, e, l, rng, 1+rng.IntN(200))
+			if rng.IntN(3) == 0 {
+				if err := e.db.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				scribble(t, e, l, rng, rng.IntN(100))
+			}
+			acked := l.snapshot()
+			if policy != Always {
+				clear(acked) // what this policy promises is tested elsewhere
+			}
+			crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+			barrier(t, e)
+			mustClose(t, e)
+			if l.failed != nil {
+				t.Fatal(l.failed)
+			}
+			again := small(crashed)
+			again.Sync = policy
+			e, err := Open(again)
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			checkSurvivors(t, e, acked, l.written)
+			for key := range l.written {
+				h := testHash(key)
+				f, _, err := e.Get(unkai.Bucket(h%storetest.Buckets), h, []byte(key), nil, store.NoAccess)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.written[key], l.acked[key] = f.Record.Ballot, f.Record.Ballot
+			}
+			mustClose(t, e)
+			mem = crashed
+			if t.Failed() {
+				t.Fatalf("with seed %d", seed)
+			}
+		}
+	}
+}
+
+// TestKill ends the process, as far as the files can tell: what was handed to
+// the system is all there, and that is all that was acknowledged, whatever the
+// policy.
+func TestKill(t *testing.T) {
+	for _, policy := range []Sync{Always, Interval, Off} {
+		t.Run(policy.String(), func(t *testing.T) {
+			for seed := range 20 {
+				rng := rand.New(rand.NewPCG(uint64(seed), 1))
+				mem := vfs.NewCrashableMem()
+				cfg := small(mem)
+				cfg.Sync, cfg.Interval = policy, time.Hour
+				e := mustOpen(t, cfg)
+				l := newLedger()
+				scribble(t, e, l, rng, 1+rng.IntN(300))
+				acked := l.snapshot()
+				dead := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+				mustClose(t, e)
+				again := small(dead)
+				again.Sync = policy
+				e = mustOpen(t, again)
+				checkSurvivors(t, e, acked, l.written)
+				mustClose(t, e)
+			}
+		})
+	}
+}
+
+// TestInterval: what the interval says is kept by a power cut.
+func TestInterval(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	cfg := small(mem)
+	cfg.Sync, cfg.Interval = Interval, time.Hour
+	e := mustOpen(t, cfg)
+	defer mustClose(t, e)
+	l := newLedger()
+	rng := rand.New(rand.NewPCG(1, 2))
+	scribble(t, e, l, rng, 100)
+	barrier(t, e)
+	acked := l.snapshot()
+	if err := e.lazy.sync(); err != nil { // what the ticker does
+		t.Fatal(err)
+	}
+	again := small(mem.CrashClone(vfs.CrashCloneCfg{}))
+	r := mustOpen(t, again)
+	checkSurvivors(t, r, acked, l.written)
+	mustClose(t, r)
+}
+
+// TestPowerCutWithPurges: a purged record and the floor that was raised for it
+// go together.
+func TestPowerCutWithPurges(t *testing.T) {
+	for seed := range 40 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 3))
+		mem := vfs.NewCrashableMem()
+		e := mustOpen(t, small(mem))
+		const bucket = 3
+		type step struct {
+			ballot unkai.Ballot
+			key    []byte
+		}
+		var purged []step
+		cut := rng.IntN(20)
+		var crashed *vfs.MemFS
+		for i := range 20 {
+			s := step{unkai.MakeBallot(uint64(i+1), 2), fmt.Appendf(nil, "k%d", i)}
+			d := newWaiter()
+			e.Write(&store.Write{Bucket: bucket, Hash: 5, Key: s.key, Done: d, Record: store.Record{Ballot: s.ballot, Promise: s.ballot, Tombstone: true}})
+			if err := d.wait(); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Purge(bucket, 5, s.key, s.ballot); err != nil {
+				t.Fatal(err)
+			}
+			purged = append(purged, s)
+			if i == cut {
+				crashed = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+				break
+			}
+		}
+		mustClose(t, e)
+		e = mustOpen(t, small(crashed))
+		if got, want := e.Floor(bucket), purged[len(purged)-1].ballot; got < want {
+			t.Errorf("seed %d: floor is %v, want %v", seed, got, want)
+		}
+		if st := e.Stats(); st.Items != 0 || st.Tombstones != 0 {
+			t.Errorf("seed %d: %+v is left", seed, st)
+		}
+		checkCounts(t, e)
+		mustClose(t, e)
+	}
+}
+
+// TestPowerCutInIngest: a bucket is filled wholly, or not at all.
+func TestPowerCutInIngest(t *testing.T) {
+	for seed := range 40 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 4))
+		mem := vfs.NewCrashableMem()
+		e := mustOpen(t, small(mem))
+		n := 1 + rng.IntN(4000)
+		cut := rng.IntN(n + 1)
+		var crashed *vfs.MemFS
+		crash := func() {
+			crashed = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+		}
+		value := make([]byte, 1000)
+		err := e.Ingest(2, func(yield func(store.Entry, error) bool) {
+			for i := range n {
+				if i == cut {
+					crash()
+				}
+				b := unkai.MakeBallot(1, 1)
+				r := store.Record{Ballot: b, Promise: b}
+				r.Item.Value, r.Item.CAS = value, 1
+				if !yield(store.Entry{Hash: uint64(i), Key: fmt.Appendf(nil, "%d", i), Record: r}, nil) {
+					return
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cut == n {
+			crash()
+		}
+		mustClose(t, e)
+		e = mustOpen(t, small(crashed))
+		want := int64(0)
+		if cut == n {
+			want = int64(n)
+		}
+		if got := e.Stats().Items; got != want {
+			t.Errorf("seed %d: %d records of %d, cut at %d", seed, got, n, cut)
+		}
+		checkCounts(t, e)
+		mustClose(t, e)
+	}
+}
