@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -68,14 +66,10 @@ func (p *pool) take(r right) (page uint32, segments [][]byte, ok bool) {
 		p.cold = p.cold[:len(p.cold)-1]
 	default:
 		if int(p.fresh) == len(p.segments)*segmentPages {
-			m, err := unix.Mmap(-1, 0, segmentPages*pageSize, unix.PROT_READ|unix.PROT_WRITE,
-				unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+			m, err := mapMemory(segmentPages * pageSize)
 			if err != nil { // no memory: to the caller the same as the limit
 				return 0, nil, false
 			}
-			// Large pages spare a random read about a quarter of its time.
-			// A system that has none says so, and nothing is lost.
-			_ = unix.Madvise(m, unix.MADV_HUGEPAGE)
 			p.segments = append(p.segments, m)
 		}
 		page = p.fresh
@@ -90,12 +84,8 @@ func (p *pool) give(page uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.used--
-	if len(p.warm) < keepPages {
+	if len(p.warm) < keepPages || !lend(pageOf(p.segments, page)) {
 		p.warm = append(p.warm, page)
-		return
-	}
-	if unix.Madvise(pageOf(p.segments, page), unix.MADV_DONTNEED) != nil {
-		p.warm = append(p.warm, page) // it stays with us, which is no harm
 		return
 	}
 	p.cold = append(p.cold, page)
@@ -113,7 +103,7 @@ func (p *pool) close() error {
 	defer p.mu.Unlock()
 	var errs []error
 	for _, m := range p.segments {
-		if err := unix.Munmap(m); err != nil {
+		if err := unmapMemory(m); err != nil {
 			errs = append(errs, fmt.Errorf("memory: unmap: %w", err))
 		}
 	}
