@@ -39,7 +39,7 @@ const (
 	frameEnd    = 'e'
 )
 
-// ErrCheckpoint: the file is not a whole and undamaged checkpoint of this engine.
+// ErrCheckpoint says that the file is not a whole and undamaged checkpoint of this engine.
 var ErrCheckpoint = errors.New("checkpoint cannot be used")
 
 // Checkpoint implements store.Engine: all buckets as they are at one moment.

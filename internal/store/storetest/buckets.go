@@ -117,7 +117,10 @@ func testScan(t *testing.T, open Open) {
 	same(t, "bucket 5", collect(t, e.Scan(5)), nil)
 	counts(t, e, m, other)
 	n := 0
-	for range e.Scan(3) {
+	for _, err := range e.Scan(3) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if n++; n == 7 {
 			break
 		}
@@ -270,7 +273,10 @@ func testSnapshot(t *testing.T, open Open) {
 	counts(t, e, again)
 	s4 := snap()
 	n := 0
-	for range s4.All() {
+	for _, err := range s4.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if n++; n == 5 {
 			break
 		}
@@ -340,9 +346,9 @@ func testSnapshotOfOneMoment(t *testing.T, open Open) {
 
 func testIngest(t *testing.T, open Open) {
 	e := begin(t, open, Options{})
-	m := fill(t, e, 3, 2000)
+	fill(t, e, 3, 2000)
 	put(t, e, 3, []byte("big"), 0, item(at(1), string(bytes.Repeat([]byte("big"), 100_000))))
-	m = collect(t, e.Scan(3))
+	m := collect(t, e.Scan(3))
 	if err := e.Ingest(4, e.Scan(3)); err != nil {
 		t.Fatalf("ingest: %v", err)
 	}
