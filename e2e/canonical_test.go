@@ -218,9 +218,18 @@ func sameSeconds(a, b string) bool {
 	if x == nil || y == nil || x[1] != y[1] {
 		return false
 	}
-	m, _ := strconv.Atoi(x[2])
-	n, _ := strconv.Atoi(y[2])
+	m, n := remaining(x[2]), remaining(y[2])
 	return max(m-n, n-m) <= clockSlack
+}
+
+// remaining is a number of seconds. What T has just put into the past, memcached
+// says in 32 bits, as a number that wrapped; it means 0.
+func remaining(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n > 1<<32-1e6 {
+		return 0
+	}
+	return n
 }
 
 // difference is an answer in which unkai may differ from memcached, because

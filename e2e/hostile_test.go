@@ -239,7 +239,7 @@ func TestSlowReaders(t *testing.T) {
 func TestTooManyConnections(t *testing.T) {
 	onEveryStore(t, func(t *testing.T, store string) {
 		const limit = 50
-		p := newServe(t, store, "--max-conns", fmt.Sprint(limit)).start(t)
+		p := newServe(t, store, "--max-connections", fmt.Sprint(limit)).start(t)
 		var inside []*wire
 		turned := 0
 		for i := range 3 * limit {

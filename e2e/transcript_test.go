@@ -22,8 +22,11 @@ import (
 // A line with > begins a request, lines with | go on with it, and each is sent
 // with CR LF unless it ends in a lone backslash. Lines with < are all that is
 // answered. {closed} means that the server closes the connection; the next
-// request goes over a new one. See encode for the other marks. testdata/newer holds what later versions of
-// memcached document and the one we compare with does not know.
+// request goes over a new one. See encode for the other marks.
+//
+// Two folders are written by hand, for unkai only: testdata/newer holds what
+// later versions of memcached do and the one we compare with does not know;
+// testdata/differs is where unkai differs on purpose, with the reason.
 
 const closed = "{closed}"
 
@@ -171,5 +174,6 @@ func TestTranscripts(t *testing.T) {
 		p := newServe(t, store).start(t)
 		compare(t, p, "testdata/*.txt")
 		compare(t, p, "testdata/newer/*.txt")
+		compare(t, p, "testdata/differs/*.txt")
 	})
 }
