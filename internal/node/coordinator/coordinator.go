@@ -164,7 +164,7 @@ func (c *Coordinator) direct(w *work, t *task) bool {
 	top := c.cfg.Topology()
 	call := w.call
 	call.Epoch, call.Bucket, call.Hash, call.Key = top.Epoch, c.space.Bucket(t.hash), t.hash, t.op.Key
-	call.Access, call.Buf, call.Answered, call.Tag = c.access(t.op), w.batch.Values, w, t.index
+	call.Access, call.Buf, call.Answered, call.Tag = access(t.op, w.now), w.batch.Values, w, t.index
 	if !c.cfg.Replica.Read(call) {
 		w.call = new(replica.Call) // this one is the replica's until it has answered
 		t.state = inFlight
@@ -187,7 +187,7 @@ func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *r
 		w.open--
 		return true
 	}
-	law := command.Law{Now: c.cfg.Now(), MaxValue: c.cfg.MaxValue}
+	law := command.Law{Now: w.now, MaxValue: c.cfg.MaxValue}
 	out, _ := law.Apply(visible(top, &call.Found.Record), t.op, nil)
 	if out.Changed {
 		return false
@@ -200,11 +200,11 @@ func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *r
 }
 
 // access is how an operation counts as an access of its key.
-func (c *Coordinator) access(op *unkai.Op) store.Access {
+func access(op *unkai.Op, now int64) store.Access {
 	if op.NoBump || op.Kind != unkai.Get && op.Kind != unkai.Touch {
 		return store.NoAccess
 	}
-	return store.Access(c.cfg.Now() / 1000)
+	return store.Access(now / 1000)
 }
 
 // visible is the item of a record, as far as flushes have left it.

@@ -26,6 +26,7 @@ type round struct {
 	phase   phase
 	tries   int
 	top     *topology.Topology
+	now     int64
 	call    replica.Call
 	scratch []byte
 }
@@ -161,14 +162,14 @@ func (c *Coordinator) adopt(r *round) {
 
 func (c *Coordinator) read(w *work, r *round) bool {
 	r.phase = reading
-	r.top = c.cfg.Topology()
+	r.top, r.now = c.cfg.Topology(), c.cfg.Now()
 	call := &r.call
 	call.Epoch, call.Bucket, call.Hash, call.Key = r.top.Epoch, c.space.Bucket(r.hash), r.hash, r.key
 	call.Access, call.Buf, call.Answered = store.NoAccess, call.Buf[:0], r
 	s := c.stripe(r.hash)
 	s.Lock()
 	if r.first != nil {
-		call.Access = c.access(r.first.op)
+		call.Access = access(r.first.op, r.now)
 	}
 	s.Unlock()
 	return c.cfg.Replica.Read(call)
@@ -227,7 +228,7 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 			*t.result = failure(&replica.Call{Status: replica.Fenced})
 			continue
 		}
-		law := command.Law{Now: c.cfg.Now(), CAS: uint64(ballot), MaxValue: c.cfg.MaxValue}
+		law := command.Law{Now: r.now, CAS: uint64(ballot), MaxValue: c.cfg.MaxValue}
 		var out command.Outcome
 		out, r.scratch = law.Apply(item, t.op, r.scratch)
 		*t.result, t.mutant = out.Result, out.Changed
@@ -242,7 +243,7 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 		if out.Replaced {
 			fetched, accessed = false, 0
 		}
-		if a := c.access(t.op); a != store.NoAccess && t.result.Status == unkai.OK {
+		if a := access(t.op, r.now); a != store.NoAccess && t.result.Status == unkai.OK {
 			fetched, accessed = true, uint32(a)
 		}
 	}

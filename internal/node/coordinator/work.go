@@ -44,6 +44,7 @@ type work struct {
 	led   int           // rounds it leads; likewise
 	call  *replica.Call // for the next direct read
 	timer *time.Timer
+	now   int64 // when the batch came, in milliseconds since 1970
 
 	wake   chan struct{}
 	mu     sync.Mutex
@@ -66,7 +67,7 @@ func newWork() *work {
 }
 
 func (w *work) begin(c *Coordinator, b *unkai.Batch, n int) {
-	w.c, w.batch, w.open, w.led = c, b, 0, 0
+	w.c, w.batch, w.open, w.led, w.now = c, b, 0, 0, c.cfg.Now()
 	if cap(w.tasks) < n {
 		w.tasks = make([]task, n)
 	}
