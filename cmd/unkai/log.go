@@ -1,0 +1,34 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// logging is how a command writes its log.
+type logging struct{ level, format string }
+
+var defaultLogging = logging{level: "info", format: "auto"}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// forPeople reports whether the log is text rather than JSON.
+func (l logging) forPeople(terminal bool) bool {
+	return l.format == "text" || l.format == "auto" && terminal
+}
+
+// open begins the log on w.
+func (l logging) open(w io.Writer, terminal bool) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, err
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if l.forPeople(terminal) {
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, o)), nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"unkai/internal/admin"
+	"unkai/internal/node"
+)
+
+const (
+	statusTimeout = 5 * time.Second
+	maxStatus     = 1 << 20 // bytes
+)
+
+func (o *outside) statusCommand() *cobra.Command {
+	address := node.DefaultConfig().HTTP
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Ask a node how it is",
+		Long: `Ask a node how it is, by its address for administration.
+
+The exit code is 0 when the node serves, and 1 when it does not or cannot be
+reached.`,
+		Example: `  unkai status
+  unkai status --http 127.0.0.1:11080 --json
+  UNKAI_HTTP=127.0.0.1:9000 unkai status`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := settle(cmd.Flags(), o.env); err != nil {
+				return usageError{err}
+			}
+			return o.status(cmd.Context(), address, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&address, "http", address, "address for administration of the node, as given to serve")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (o *outside) status(ctx context.Context, address string, asJSON bool) error {
+	if address == "" || address == off {
+		return usageError{errors.New("http: name the address of a node: it was given as " + off)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	body, err := fetch(ctx, "http://"+address+"/v1/status")
+	if err != nil {
+		return fmt.Errorf("ask the node at %s: %w", address, err)
+	}
+	var s admin.Status
+	if err := json.Unmarshal(body, &s); err != nil || s.State == "" {
+		return fmt.Errorf("the answer of %s is not the status of a node", address)
+	}
+	if asJSON {
+		err = o.print("%s", body)
+	} else {
+		err = o.print("%s", describe(&s))
+	}
+	if err == nil && !s.Ready {
+		err = fmt.Errorf("the node at %s does not serve: %s", address, s.State)
+	}
+	return err
+}
+
+func fetch(ctx context.Context, page string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	if err != nil {
+		return nil, err
+	}
+	// Straight to the node, whatever proxy the environment names.
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		var long *url.Error // repeats the address
+		if errors.As(err, &long) {
+			err = long.Err
+		}
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("it answers %s", resp.Status)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+}
+
+// describe writes a status for people.
+func describe(s *admin.Status) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		_, _ = fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // into memory
+	}
+	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
+	line("state", "%s, for %v", s.State, up)
+	line("node", "%s, unkai %s", s.Node, s.Version)
+	line("clients at", "%s", s.Addresses.Listen)
+	if s.Quorum != nil {
+		line("cluster", "epoch %d, incarnation %d, %d buckets, N:R:W %d:%d:%d",
+			s.Epoch, s.Incarnation, s.Buckets, s.Quorum.N, s.Quorum.R, s.Quorum.W)
+	}
+	if st := s.Store; st != nil {
+		line("store", "%s, sync %s", st.Kind, st.Sync)
+		line("items", "%d, %s of keys and values; %d tombstones", st.Items, amount(st.Bytes), st.Tombstones)
+		if st.Limit > 0 {
+			line("space", "%s of %s taken", amount(st.Used), amount(st.Limit))
+		} else {
+			line("space", "%s taken", amount(st.Used))
+		}
+		if st.Full {
+			line("FULL", "reads and deletes work, growth is refused")
+		}
+		if st.Damaged > 0 {
+			line("DAMAGED", "%d records were found damaged; see the log", st.Damaged)
+		}
+	}
+	if c := s.Clients; c != nil {
+		line("connections", "%d of %d, %d turned away", c.Connections, c.MaxConnections, c.Rejected)
+		line("reads", "%d, %s", c.Counts["cmd_get"], hitRate(c.Counts["get_hits"], c.Counts["get_misses"]))
+		line("stores", "%d", c.Counts["cmd_set"])
+		line("failures", "%d answered with SERVER_ERROR", c.Failures)
+	}
+	_ = w.Flush() // into memory
+	return b.String()
+}
+
+func hitRate(hits, misses int64) string {
+	if hits+misses == 0 {
+		return "no hits or misses yet"
+	}
+	return fmt.Sprintf("%.1f %% hits", 100*float64(hits)/float64(hits+misses))
+}
+
+// amount is a number of bytes, rounded, in a unit that suits it.
+func amount(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	x, units := float64(n)/1024, "KMGTPE"
+	for x >= 1024 {
+		x, units = x/1024, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", x, units[0])
+}
