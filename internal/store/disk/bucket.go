@@ -58,6 +58,7 @@ func (e *Engine) drop(b unkai.Bucket) error {
 		batch.Delete(ingestKey(b), nil),
 		e.putCounts(batch),
 	); err != nil {
+		e.total.add(gone)
 		return err
 	}
 	if err := e.once(batch); err != nil {
@@ -139,12 +140,7 @@ type snapshot struct {
 
 func (s *snapshot) All() iter.Seq2[store.Entry, error] { return s.e.walk(s.view, s.bucket) }
 
-func (s *snapshot) Close() error {
-	if s.e.broken.Load() {
-		return nil // the pebble is not touched any more
-	}
-	return s.view.Close()
-}
+func (s *snapshot) Close() error { return s.view.Close() }
 
 // walk yields the records of a bucket in the order of hashes and keys.
 func (e *Engine) walk(r pebble.Reader, b unkai.Bucket) iter.Seq2[store.Entry, error] {

@@ -1,11 +1,9 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"math/bits"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -46,24 +44,12 @@ func (e *Engine) wake() {
 // one is on its way to the disk the next one gathers; so groups are as large as
 // the load asks for, and a lone write waits for nobody.
 func (e *Engine) commitLoop() {
-	clean := false
 	defer close(e.committed)
-	defer func() {
-		// Pebble panics where the log cannot be written, and ends the
-		// goroutine by our own Fatalf.
-		if r := recover(); r != nil {
-			e.fail(fmt.Errorf("writing a group: %v", r))
-			e.log.Debug("stack of the failed write", "stack", string(debug.Stack()))
-		} else if !clean {
-			e.fail(errors.New("writing a group: given up"))
-		}
-	}()
 	for {
 		<-e.awake
 		for e.commit() {
 		}
 		if e.broken.Load() || e.draining.Load() && !e.commit() {
-			clean = true
 			return
 		}
 	}
@@ -150,7 +136,7 @@ func (e *Engine) writeGroup(mask uint64) error {
 	if err := e.putCounts(b); err != nil {
 		return err
 	}
-	if err := e.apply1(b); err != nil {
+	if err := e.once(b); err != nil {
 		return err
 	}
 	for m := mask; m != 0; m &= m - 1 {
@@ -206,17 +192,16 @@ func (e *Engine) putCounts(b *pebble.Batch) error {
 	return nil
 }
 
-// apply1 writes one batch and returns when it is durable by the sync policy.
-func (e *Engine) apply1(b *pebble.Batch) error {
+// once writes one batch and returns when it is durable by the sync policy. What
+// failed meanwhile was hidden from the pebble: see guardFS.
+func (e *Engine) once(b *pebble.Batch) error {
 	e.space.wrote(int64(b.Len()))
-	if err := e.db.Apply(b, pebble.Sync); err != nil {
-		return fmt.Errorf("writing to the log: %w", err)
-	}
+	err := e.db.Apply(b, pebble.Sync)
 	if e.broken.Load() {
 		return store.ErrBroken
 	}
-	if e.lazy == nil {
-		e.syncs.Add(1)
+	if err != nil {
+		return fmt.Errorf("writing to the log: %w", err)
 	}
 	return nil
 }

@@ -119,8 +119,8 @@ type Engine struct {
 	cfg    Config
 	log    *slog.Logger
 	fs     vfs.FS
-	lazy   *lazyFS // nil: every sync is made
-	health func()  // stops the watch over slow disks
+	guard  *guardFS // fs as the pebble sees it
+	health func()   // stops the watch over slow disks
 	lock   *pebble.Lock
 	db     *pebble.DB
 	space  *space
@@ -151,6 +151,7 @@ type Engine struct {
 	warnings   limiter
 	scratch    sync.Pool // *[]byte
 	broken     atomic.Bool
+	stuck      atomic.Bool // the pebble gave up within itself, see Fatalf
 	closing    atomic.Bool
 	draining   atomic.Bool
 	brokenDown chan struct{} // closed when broken
@@ -188,14 +189,8 @@ func (e *Engine) Checkpoint(dir string) error {
 	if err := e.exclusive(func() error { return nil }); err != nil {
 		return fmt.Errorf("making a checkpoint: %w", err)
 	}
-	done := make(chan error, 1)
-	go func() { // it may be ended, see Fatalf
-		done <- e.db.Checkpoint(dir, pebble.WithFlushedWAL())
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-e.brokenDown:
+	err := e.db.Checkpoint(dir, pebble.WithFlushedWAL())
+	if e.broken.Load() {
 		err = store.ErrBroken
 	}
 	if err != nil {
@@ -204,9 +199,8 @@ func (e *Engine) Checkpoint(dir string) error {
 	return nil
 }
 
-// Close implements store.Engine. A broken store is left as it is, with its
-// directory locked until the process ends: the pebble cannot be trusted to
-// close.
+// Close implements store.Engine. Of a broken store it leaves on the disk what
+// is there.
 func (e *Engine) Close() error {
 	if !e.closing.CompareAndSwap(false, true) {
 		return fmt.Errorf("closing the store: %w", store.ErrClosed)
@@ -214,24 +208,23 @@ func (e *Engine) Close() error {
 	e.fence()
 	e.draining.Store(true)
 	e.wake()
-	select {
-	case <-e.committed:
-	case <-e.brokenDown:
-	}
+	<-e.committed
 	close(e.done)
+	e.background.Wait()
+	var err error
+	if !e.stuck.Load() {
+		err = e.db.Close()
+	}
 	if e.broken.Load() {
 		<-e.failed
-		return errors.Join(fmt.Errorf("closing the store: %w", store.ErrBroken), e.release())
-	}
-	e.background.Wait()
-	err := e.db.Close()
-	if e.broken.Load() {
-		err = errors.Join(err, store.ErrBroken)
-	}
-	if err == nil {
+		err = errors.Join(store.ErrBroken, err)
+	} else if err == nil {
 		err = e.unmark()
 	}
-	err = errors.Join(err, e.lock.Close(), e.release())
+	if !e.stuck.Load() { // else it may write still
+		err = errors.Join(err, e.lock.Close())
+	}
+	err = errors.Join(err, e.release())
 	e.health()
 	if err != nil {
 		return fmt.Errorf("closing the store: %w", err)

@@ -75,9 +75,11 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 	}
 }
 
-// Fatalf must not return. Ending the goroutine runs what it deferred, so that
-// nobody waits for a lock it would hold for ever; the pebble is not used again.
+// Fatalf must not return. Errors of the disk do not get this far, see guardFS;
+// what does is the pebble's own doing. Ending the goroutine runs what it
+// deferred, so that nobody waits for its locks; the pebble is not used again.
 func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.e.stuck.Store(true)
 	l.e.fail(fmt.Errorf(format, args...))
 	runtime.Goexit()
 }
@@ -109,7 +111,7 @@ func (e *Engine) backgroundError(err error) {
 		time.Sleep(fullPause) // the pebble would try again at once
 	default:
 		e.fail(fmt.Errorf("background work: %w", err))
-		runtime.Goexit() // as it would try again at once, for ever
+		time.Sleep(fullPause) // as above
 	}
 }
 

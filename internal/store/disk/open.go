@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"unkai"
+	"unkai/internal/store"
 )
 
 // formatVersion is the layout of keys and values; a store of a higher one is
@@ -62,7 +63,7 @@ const slowDisk = 5 * time.Second
 // undo gives back what a failed Open has taken.
 func (e *Engine) undo() error {
 	var err error
-	if e.db != nil && !e.broken.Load() {
+	if e.db != nil {
 		err = e.db.Close()
 	}
 	if e.lock != nil {
@@ -95,6 +96,11 @@ func (e *Engine) open() error {
 	}
 	e.space = &space{fs: e.fs, dir: dir, reserve: reserve, used: e.used, warn: e.log.Warn, ask: make(chan struct{}, 1)}
 
+	e.guard = &guardFS{
+		FS: e.fs, dir: dir, broken: &e.broken, fail: e.fail,
+		policy: e.cfg.Sync, syncs: &e.syncs, logs: map[*logFile]struct{}{},
+	}
+
 	start := time.Now()
 	if err := e.prepareLog(); err != nil {
 		return err
@@ -118,8 +124,8 @@ func (e *Engine) open() error {
 	e.batch = e.db.NewBatchWithSize(64 << 10)
 	e.space.sample()
 	e.background.Go(func() { e.space.run(e.done) })
-	if e.lazy != nil {
-		e.background.Go(func() { e.lazy.run(e.done, e.fail) })
+	if e.cfg.Sync == Interval {
+		e.background.Go(func() { e.guard.syncEvery(e.cfg.Interval, e.done) })
 	}
 	go e.commitLoop()
 	e.log.Info("the store is open", "items", e.total.items, "tombstones", e.total.tombstones,
@@ -184,11 +190,11 @@ const (
 	walBytesSync = 0
 )
 
-func (e *Engine) openPebble() (db *pebble.DB, err error) {
+func (e *Engine) openPebble() (*pebble.DB, error) {
 	blocks := pebble.NewCache(e.cfg.Cache / 4)
 	defer blocks.Unref()
 	o := &pebble.Options{
-		FS:                          e.fs,
+		FS:                          e.guard,
 		Lock:                        e.lock,
 		Cache:                       blocks,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -203,32 +209,17 @@ func (e *Engine) openPebble() (db *pebble.DB, err error) {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		FlushDelayDeleteRange:       10 * time.Second,
 	}
-	if e.lazy != nil {
-		o.FS = e.lazy
-	}
 	o.TargetFileSizes[0] = tableSize
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockSize
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bitsPerKey)
 	}
-	// Fatalf ends the goroutine it is called on, so that is not this one.
-	type opened struct {
-		db  *pebble.DB
-		err error
+	db, err := pebble.Open(e.cfg.Dir, o)
+	if err == nil && e.broken.Load() {
+		err = errors.Join(store.ErrBroken, db.Close())
+		db = nil
 	}
-	result := make(chan opened, 1)
-	go func() {
-		r := opened{err: errors.New("the disk failed")}
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("the disk failed: %v", p)
-			}
-			result <- r
-		}()
-		r.db, r.err = pebble.Open(e.cfg.Dir, o)
-	}()
-	r := <-result
-	return r.db, r.err
+	return db, err
 }
 
 // readMeta reads what the store knows of itself, or writes it into a new one.
@@ -287,32 +278,6 @@ func (e *Engine) initMeta(fresh bool) error {
 		return err
 	}
 	return e.once(b)
-}
-
-// once writes a batch that is not the committer's, durably.
-func (e *Engine) once(b *pebble.Batch) (err error) {
-	done := make(chan error, 1)
-	go func() { // it may be ended, see Fatalf
-		defer func() {
-			if p := recover(); p != nil {
-				e.fail(fmt.Errorf("writing to the log: %v", p))
-			}
-		}()
-		err := e.db.Apply(b, pebble.Sync)
-		if err == nil {
-			err = b.Close()
-		}
-		done <- err
-	}()
-	select {
-	case err = <-done:
-	case <-e.brokenDown:
-		err = e.stopped()
-	}
-	if err != nil {
-		return fmt.Errorf("writing to the log: %w", err)
-	}
-	return nil
 }
 
 func (e *Engine) readCounts() error {

@@ -6,137 +6,17 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// lazyFS makes no sync of the pebble's log when it is asked to, but every
-// interval, or never, and when a log is complete. The pebble believes that all
-// is synced and so hands every group to the system, which keeps it when the
-// process ends.
-type lazyFS struct {
-	vfs.FS
-	interval time.Duration // 0: never
-	syncs    *atomic.Int64
-
-	mu   sync.Mutex
-	logs map[*lazyFile]struct{} // open ones
-}
-
-// Create makes a file; that of a log is lazy.
-func (l *lazyFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := l.FS.Create(name, c)
-	return l.wrap(name, f, err)
-}
-
-// ReuseForWrite renames a file that is not needed any more, to be written again.
-func (l *lazyFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := l.FS.ReuseForWrite(oldname, newname, c)
-	return l.wrap(newname, f, err)
-}
-
-// Unwrap gives the file system underneath.
-func (l *lazyFS) Unwrap() vfs.FS { return l.FS }
-
-func (l *lazyFS) wrap(name string, f vfs.File, err error) (vfs.File, error) {
-	if err != nil || !strings.HasSuffix(name, ".log") {
-		return f, err
-	}
-	z := &lazyFile{File: f, fs: l}
-	l.mu.Lock()
-	l.logs[z] = struct{}{}
-	l.mu.Unlock()
-	return z, nil
-}
-
-// run syncs every interval until done is closed.
-func (l *lazyFS) run(done <-chan struct{}, fail func(error)) {
-	if l.interval == 0 {
-		return
-	}
-	t := time.NewTicker(l.interval)
-	defer t.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case <-t.C:
-		}
-		if err := l.sync(); err != nil {
-			fail(fmt.Errorf("syncing the log: %w", err))
-			return
-		}
-	}
-}
-
-// sync makes durable what was written to the logs that are open.
-func (l *lazyFS) sync() error {
-	l.mu.Lock()
-	var open []*lazyFile
-	for z := range l.logs {
-		open = append(open, z)
-	}
-	l.mu.Unlock()
-	var err error
-	for _, z := range open {
-		err = errors.Join(err, z.flush())
-	}
-	return err
-}
-
-// lazyFile is a log.
-type lazyFile struct {
-	vfs.File
-	fs     *lazyFS
-	dirty  atomic.Bool
-	mu     sync.Mutex // no sync after the close
-	closed bool
-}
-
-func (z *lazyFile) Write(p []byte) (int, error) {
-	z.dirty.Store(true)
-	return z.File.Write(p)
-}
-
-// Sync does nothing yet.
-func (z *lazyFile) Sync() error { return nil }
-
-// SyncData does nothing yet.
-func (z *lazyFile) SyncData() error { return nil }
-
-// Close makes a complete log durable: one with holes before another would not
-// be accepted.
-func (z *lazyFile) Close() error {
-	err := z.flush()
-	z.mu.Lock()
-	z.closed = true
-	z.mu.Unlock()
-	z.fs.mu.Lock()
-	delete(z.fs.logs, z)
-	z.fs.mu.Unlock()
-	return errors.Join(err, z.File.Close())
-}
-
-func (z *lazyFile) flush() error {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	if z.closed || !z.dirty.Swap(false) {
-		return nil
-	}
-	z.fs.syncs.Add(1)
-	return z.File.SyncData()
-}
-
 // unsyncedFile is there while the log may hold less than it says: it was
 // written without syncs, and not closed.
 const unsyncedFile = "UNSYNCED"
 
-// prepareLog wraps the file system for a weaker policy, and repairs the log
-// after a power cut under such a one.
+// prepareLog repairs the log after a power cut under a weak policy, and leaves
+// the mark where this life has such a one.
 func (e *Engine) prepareLog() error {
 	marker := e.fs.PathJoin(e.cfg.Dir, unsyncedFile)
 	_, err := e.fs.Stat(marker)
@@ -147,10 +27,6 @@ func (e *Engine) prepareLog() error {
 	}
 	if e.cfg.Sync == Always {
 		return nil
-	}
-	e.lazy = &lazyFS{FS: e.fs, syncs: &e.syncs, logs: map[*lazyFile]struct{}{}}
-	if e.cfg.Sync == Interval {
-		e.lazy.interval = e.cfg.Interval
 	}
 	f, err := e.fs.Create(marker, vfs.WriteCategoryUnspecified)
 	if err != nil {

@@ -1,0 +1,171 @@
+package disk
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"unkai/internal/store"
+)
+
+// TestDamagedRecord: a record that is not what was written is neither served
+// nor absent, wherever one looks, and cannot be replaced as if it were known.
+func TestDamagedRecord(t *testing.T) {
+	const bucket, hash = 2, 77
+	key := []byte("k")
+	r := benchRecord(1<<16, []byte("a value of some length"))
+	r.Item.Flags, r.Item.Expiry = 5, 99
+	good := store.AppendRecord(nil, key, &r)
+	for i := range len(good) + 1 {
+		mem := vfs.NewMem()
+		e := mustOpen(t, small(mem))
+		bad := bytes.Clone(good)
+		if i < len(good) {
+			bad[i] ^= 1 << (i % 8)
+		} else {
+			bad = bad[:len(bad)-1]
+		}
+		if err := e.db.Set(appendRecordKey(nil, bucket, hash, key), bad, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // not remembered as something else either
+			f, v, err := e.Get(bucket, hash, key, []byte("before"), 1)
+			if !errors.Is(err, store.ErrDamaged) || f.Record.Ballot != 0 || string(v) != "before" {
+				t.Fatalf("byte %d: get gives %v %q %v", i, f.Record, v, err)
+			}
+		}
+		d := newWaiter()
+		for _, expect := range []store.Record{{}, r} {
+			e.Write(&store.Write{Bucket: bucket, Hash: hash, Key: key, Expect: expect.Ballot, Record: benchRecord(2<<16, nil), Done: d})
+			if err := d.wait(); !errors.Is(err, store.ErrDamaged) {
+				t.Fatalf("byte %d: write over it gives %v", i, err)
+			}
+		}
+		seen := 0
+		for en, err := range e.Scan(bucket) {
+			seen++
+			if !errors.Is(err, store.ErrDamaged) || string(en.Key) != "k" || en.Hash != hash {
+				t.Fatalf("byte %d: scan gives %v %v", i, en, err)
+			}
+		}
+		if seen != 1 {
+			t.Fatalf("byte %d: scan gives %d records", i, seen)
+		}
+		if e.Stats().Damaged == 0 {
+			t.Error("not counted")
+		}
+		if err := e.Ingest(bucket, func(func(store.Entry, error) bool) {}); !errors.Is(err, store.ErrNotEmpty) {
+			t.Errorf("ingest over it: %v", err)
+		}
+		mustClose(t, e)
+	}
+}
+
+// TestDamagedInCache: memory that changed is noticed, and the disk asked instead.
+func TestDamagedInCache(t *testing.T) {
+	e := mustOpen(t, small(vfs.NewMem()))
+	defer mustClose(t, e)
+	key := []byte("k")
+	d := newWaiter()
+	e.Write(&store.Write{Bucket: 1, Hash: 9, Key: key, Record: benchRecord(1<<16, []byte("value")), Done: d})
+	if err := d.wait(); err != nil {
+		t.Fatal(err)
+	}
+	s := &e.shards[shardOf(mix(1, 9))]
+	s.mu.Lock()
+	slot := s.cache.find(name{mix(1, 9), 0, 1}, key)
+	s.cache.at(slot).record()[15] ^= 4
+	s.mu.Unlock()
+	f, v, err := e.Get(1, 9, key, nil, 0)
+	if err != nil || string(v) != "value" || f.Record.Ballot != 1<<16 {
+		t.Errorf("get gives %v %q %v", f.Record, v, err)
+	}
+}
+
+// TestDamagedTable flips bits all over the tables on disk.
+func TestDamagedTable(t *testing.T) {
+	mem := vfs.NewMem()
+	e := mustOpen(t, small(mem))
+	const n = 2000
+	d := make(waiter, n)
+	for i := range n {
+		key := fmt.Appendf(nil, "key-%d", i)
+		h := testHash(string(key))
+		e.Write(&store.Write{Bucket: 3, Hash: h, Key: key, Record: benchRecord(1<<16, noise(100)), Done: d})
+	}
+	for range n {
+		if err := d.wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, e)
+	names, err := mem.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tables []string
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			tables = append(tables, "store/"+name)
+		}
+	}
+	hit := int64(0)
+	for round := range 20 {
+		hurt := vfs.NewMem()
+		if ok, err := vfs.Clone(mem, hurt, "store", "store", vfs.CloneSync); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		for _, table := range tables {
+			data, err := hurt.UnsafeGetFileDataBuffer(table)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// In the blocks of records, which are the first two thirds.
+			data[(len(data)*2/3)*(round+1)/21] ^= 1 << (round % 8)
+		}
+		e, err := Open(small(hurt))
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown := 0
+		for i := range n {
+			key := fmt.Appendf(nil, "key-%d", i)
+			f, v, err := e.Get(3, testHash(string(key)), key, nil, 0)
+			switch {
+			case errors.Is(err, store.ErrDamaged):
+				unknown++
+			case err != nil:
+				t.Fatal(err)
+			case f.Record.Ballot != 1<<16 || !bytes.Equal(v, noise(100)):
+				t.Fatalf("round %d: %s has %v %q", round, key, f.Record.Ballot, v)
+			}
+		}
+		if unknown == 0 || unknown == n {
+			t.Errorf("round %d: %d of %d are unknown", round, unknown, n)
+		}
+		hit += e.Stats().Damaged
+		scanned, failed := 0, 0
+		for _, err := range e.Scan(3) {
+			if err != nil {
+				failed++
+			} else {
+				scanned++
+			}
+		}
+		if failed == 0 || scanned == n {
+			t.Errorf("round %d: a scan of a damaged table ends well after %d", round, scanned)
+		}
+		mustClose(t, e)
+	}
+	if hit == 0 {
+		t.Error("nothing was counted")
+	}
+}
