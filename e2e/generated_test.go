@@ -18,9 +18,9 @@ import (
 // when it is sent: so a sequence can be played again on other keys, and on
 // servers whose uniques differ.
 type command struct {
-	key  int    // what it is about, and whose uniques it names
-	text string // with places
-	last bool   // the last one of its batch
+	key   int    // what it is about, and whose uniques it names
+	text  string // with places
+	first bool   // begins a batch
 }
 
 // The places in a command's text: a byte, then a digit.
@@ -83,10 +83,15 @@ func (g generator) sequence(n int) []command {
 	commands := make([]command, n)
 	batch := 1 + g.IntN(40)
 	for i := range commands {
-		commands[i] = g.command()
-		if batch--; batch == 0 || i == n-1 {
-			commands[i].last, batch = true, 1+g.IntN(40)
+		c := g.command()
+		// memcached pads a shorter number only while no answer that shows the
+		// item still waits to be sent, so arithmetic begins a batch.
+		verb, _, _ := strings.Cut(c.text, " ")
+		c.first = verb == "incr" || verb == "decr" || verb == "ma"
+		if batch--; batch == 0 {
+			c.first, batch = true, 1+g.IntN(40)
 		}
+		commands[i] = c
 	}
 	return commands
 }
@@ -165,12 +170,17 @@ func (g generator) value() string {
 	case 1, 2, 3, 4, 5:
 		return pick(g, "0", "1", "9", "10", "99", "100", "18446744073709551615", "18446744073709551616", "007", "5 ", "42")
 	case 6:
-		return pick(g, " 5", "5x", "-1", "1 2", "+3", "END\r\n", "\x00\xff", "VALUE a 0 1\r\nx")
+		return pick(g, " 5", "5x", "1 2", "+3", "END\r\n", "\x00\xff", "VALUE a 0 1\r\nx")
 	case 7:
 		b := make([]byte, g.IntN(40))
 		for i := range b {
-			if b[i] = byte(g.IntN(256)); b[i] >= placeKey && b[i] <= placeUnique {
-				b[i] = 0 // those have a meaning here
+			switch b[i] = byte(g.IntN(256)); b[i] {
+			case placeKey, placeBase64, placeUnique:
+				b[i] = 0 // these have a meaning here
+			case '-':
+				// memcached calls a number above 2^63 none if it finds a minus
+				// anywhere behind it in its memory. No value has one.
+				b[i] = '_'
 			}
 		}
 		if len(b) > 0 {
@@ -270,7 +280,9 @@ func (g generator) wrong(name string) string {
 	return pick(g,
 		"nonsense\r\n", "\r\n", "get\r\n", "GET "+name+"\r\n", "set "+name+" 0 0\r\n",
 		"set "+name+" 0 0 3\r\nfour\r\n", "set "+name+" x 0 1\r\nv\r\n", "set "+name+" 0 0 -1\r\n",
-		"add "+tooLong+" 0 0 1\r\nv\r\n", "get "+name+" "+tooLong+"\r\n", "cas "+name+" 0 0 1\r\n",
+		// Not get with a key that is too long: memcached then drops the answers to
+		// what was pipelined before it.
+		"add "+tooLong+" 0 0 1\r\nv\r\n", "cas "+name+" 0 0 1\r\n",
 		"incr "+name+"\r\n", "touch "+name+"\r\n", "touch "+name+" x\r\n", "gat x "+name+"\r\n", "delete "+name+" 5\r\n",
 		"mg\r\n", "mg "+tooLong+"\r\n", "mg "+name+" v v\r\n", "mg "+name+" !\r\n", "mg "+name+" Tx\r\n",
 		"ms "+name+"\r\n", "ms "+name+" x\r\n", "ms "+name+" 1 MX\r\nv\r\n", "ms "+name+" 1 c c\r\nv\r\n",
@@ -356,11 +368,11 @@ func (d *duel) play(commands []command) *mismatch {
 	prefix := fmt.Sprintf("%d:", d.played)
 	d.theirs.names, d.ours.names = newNames(), newNames()
 	for from := 0; from < len(commands); {
-		to := from
-		for to < len(commands)-1 && !commands[to].last {
+		to := from + 1
+		for to < len(commands) && !commands[to].first {
 			to++
 		}
-		batch := commands[from : to+1]
+		batch := commands[from:to]
 		theirs, theirErr := d.theirs.say(prefix, batch)
 		ours, ourErr := d.ours.say(prefix, batch)
 		for i, c := range batch {
@@ -369,7 +381,7 @@ func (d *duel) play(commands []command) *mismatch {
 				return &mismatch{from + i, theirs[i], ours[i], theirErr, ourErr}
 			}
 		}
-		from = to + 1
+		from = to
 	}
 	return nil
 }
@@ -390,7 +402,7 @@ func (d *duel) shrink(commands []command, m *mismatch) ([]command, *mismatch) {
 	}
 	single := make([]command, len(commands))
 	for i, c := range commands {
-		c.last = true
+		c.first = true
 		single[i] = c
 	}
 	try(single)
@@ -405,15 +417,20 @@ func (d *duel) shrink(commands []command, m *mismatch) ([]command, *mismatch) {
 	return commands, m
 }
 
-// describe is a mismatch for a person.
+// describe is a mismatch for a person; a dash is where a batch begins.
 func (d *duel) describe(commands []command, m *mismatch) string {
 	var b strings.Builder
-	for i, c := range commands {
-		fmt.Fprintf(&b, "  > %s", encode(c.fill("", newNames())))
-		if c.last || i == len(commands)-1 {
-			b.WriteString("   (end of batch)")
+	const most = 40
+	if n := len(commands) - most; n > 0 {
+		fmt.Fprintf(&b, "  (%d commands that could not be left out)\n", n)
+		commands = commands[n:]
+	}
+	for _, c := range commands {
+		mark := "  "
+		if c.first {
+			mark = "- "
 		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "  %s> %s\n", mark, encode(c.fill("", newNames())))
 	}
 	for _, side := range []struct {
 		name string
