@@ -172,3 +172,28 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// The page for operators describes every setting, with its default.
+func TestEverySettingIsDescribed(t *testing.T) {
+	page, err := os.ReadFile("../../docs/OPERATING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := (&outside{}).serveCommand()
+	for _, name := range append(settingNames(serve.Flags()), configFlag) {
+		row := ""
+		for line := range strings.Lines(string(page)) {
+			if strings.HasPrefix(line, "| ") && strings.Contains(strings.SplitN(line, "|", 3)[1], "`--"+name+"`") {
+				row = line
+			}
+		}
+		if row == "" {
+			t.Errorf("docs/OPERATING.md has no row for --%s", name)
+			continue
+		}
+		f := serve.Flags().Lookup(name)
+		if value := f.DefValue; value != "" && value != "[]" && !strings.Contains(strings.Split(row, "|")[2], value) {
+			t.Errorf("docs/OPERATING.md does not say that the default of --%s is %s: %s", name, value, row)
+		}
+	}
+}

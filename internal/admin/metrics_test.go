@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,5 +142,33 @@ func TestMetricsWhileStarting(t *testing.T) {
 	}
 	if _, ok := samples["unkai_ready"]; !ok {
 		t.Error("no unkai_ready")
+	}
+}
+
+// The page for operators describes every metric, and none that is not there.
+func TestEveryMetricIsDescribed(t *testing.T) {
+	page, err := os.ReadFile("../../docs/OPERATING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for line := range strings.Lines(string(page)) {
+		if cells := strings.Split(line, "|"); strings.HasPrefix(line, "| `unkai_") && len(cells) == 4 {
+			for _, m := range regexp.MustCompile("`(unkai_[a-z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+				described[m[1]] = true
+			}
+		}
+	}
+	_, types := parse(t, ask(newServer(always(serving())), "GET", "/metrics").Body.String())
+	for name := range types {
+		if strings.HasPrefix(name, "unkai_") && !described[name] {
+			t.Errorf("docs/OPERATING.md does not describe %s", name)
+		}
+	}
+	stats := []string{"unkai_epoch", "unkai_tombstones", "unkai_store_full", "unkai_store_damaged", "unkai_store_syncs", "unkai_rounds_shared", "unkai_timeouts", "unkai_failures", "unkai_no_memory"}
+	for name := range described {
+		if types[name] == "" && !slices.Contains(stats, name) {
+			t.Errorf("docs/OPERATING.md describes %s, which does not exist", name)
+		}
 	}
 }
