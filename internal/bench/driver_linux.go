@@ -28,6 +28,8 @@ type epollDriver struct {
 	buf    []byte
 	busy   int // sessions that wait for replies
 	alive  int // sessions with a connection
+	// patient: others may use the processor before it looks for replies.
+	patient bool
 
 	arrivals int64 // of an open loop: how many requests have been due
 }
@@ -123,6 +125,7 @@ func (d *epollDriver) closeSession(i int) {
 func (d *epollDriver) run() error {
 	w := d.worker
 	d.busy, d.arrivals = 0, 0
+	d.patient = !w.schedule.open() && w.sessions[0].load.Pipeline > 1
 	d.wakeAll()
 	look := w.clock() + int64(lookEvery)
 	for {
@@ -136,6 +139,11 @@ func (d *epollDriver) run() error {
 			if d.look(now); w.schedule.abandoned(now) {
 				return nil
 			}
+		}
+		if d.patient {
+			// A server that answers a batch in many small pieces gets time for
+			// more of them: that halves what the batch costs here.
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		n, err := unix.EpollWait(d.epoll, d.events, int(lookEvery/time.Millisecond))
 		if err != nil && !errors.Is(err, unix.EINTR) {
@@ -217,14 +225,14 @@ func (d *epollDriver) serve(i int, events uint32) {
 	}
 	s := d.worker.sessions[i]
 	for d.fds[i] >= 0 {
-		n, err := readNow(d.fds[i], d.buf)
+		n, errno := readNow(d.fds[i], d.buf)
 		switch {
-		case err == unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			return
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err != nil:
-			d.lose(i, os.NewSyscallError("read", err))
+		case errno != 0:
+			d.lose(i, os.NewSyscallError("read", errno))
 			return
 		case n == 0:
 			d.lose(i, io.EOF)
@@ -232,7 +240,7 @@ func (d *epollDriver) serve(i int, events uint32) {
 		}
 		now := d.worker.clock()
 		waited := !s.idle()
-		err = s.receive(d.buf[:n], now)
+		err := s.receive(d.buf[:n], now)
 		if waited && s.idle() {
 			d.busy--
 		}
@@ -253,15 +261,15 @@ func (d *epollDriver) serve(i int, events uint32) {
 // has room.
 func (d *epollDriver) send(i int, b []byte) {
 	for len(b) > 0 {
-		n, err := writeNow(d.fds[i], b)
+		n, errno := writeNow(d.fds[i], b)
 		switch {
-		case err == unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			d.rest[i] = b
 			return
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err != nil:
-			d.lose(i, os.NewSyscallError("write", err))
+		case errno != 0:
+			d.lose(i, os.NewSyscallError("write", errno))
 			return
 		}
 		b = b[n:]

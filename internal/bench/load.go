@@ -66,7 +66,8 @@ type Load struct {
 	Seed       uint64
 	Timeout    time.Duration // for a connect and for a reply
 
-	// Workers is how many threads send and receive.
+	// Workers is how many threads send and receive; 0: half as many as there
+	// are processors, so that as many are left to the server.
 	Workers int
 
 	// Progress, if not nil, is called once a second.
@@ -93,7 +94,6 @@ func Defaults() Load {
 		Preload:      true,
 		Seed:         1,
 		Timeout:      5 * time.Second,
-		Workers:      1,
 	}
 }
 
@@ -114,7 +114,7 @@ func (l *Load) Validate() error {
 	within("keys", l.Keys, 1, MaxKeys)
 	within("smallest value", l.MinValue, 0, MaxValue)
 	within("largest value", l.MaxValue, l.MinValue, MaxValue)
-	within("workers", l.Workers, 1, maxWorkers)
+	within("workers", l.Workers, 0, maxWorkers)
 	check(l.Connections*l.Pipeline*l.MaxValue <= maxInFlight,
 		"connections × pipeline × value size is more than %d bytes", maxInFlight)
 	check(l.Protocol == Text || l.Protocol == Meta, "protocol %q is neither %s nor %s", l.Protocol, Text, Meta)

@@ -148,7 +148,7 @@ func (r *replies) body(id uint64, b []byte) error {
 		}
 		at, b = at+inside, b[inside:]
 	}
-	if string(b) != "\r\n"[at-r.size:][:len(b)] {
+	if len(b) > 0 && string(b) != "\r\n"[at-r.size:][:len(b)] {
 		return unexpected("the end of a value", b)
 	}
 	return nil

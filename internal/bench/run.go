@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -20,7 +21,6 @@ func Run(ctx context.Context, l Load) (*Report, error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
 	}
-	l.Workers = min(l.Workers, l.Connections)
 	r, err := open(ctx, &l)
 	if err != nil {
 		return nil, err
@@ -44,6 +44,10 @@ type run struct {
 
 // open connects everything.
 func open(ctx context.Context, l *Load) (_ *run, err error) {
+	if l.Workers == 0 {
+		l.Workers = max(1, runtime.NumCPU()/2)
+	}
+	l.Workers = min(l.Workers, l.Connections)
 	conns, err := dial(ctx, l)
 	if err != nil {
 		return nil, err
