@@ -81,7 +81,8 @@ type Config struct {
 	// 0: 256 MiB.
 	Cache int64
 	// Reserve is how many bytes of the disk are kept free: with less, growth is
-	// refused. 0: a hundredth of the disk, and at least 256 MiB.
+	// refused. 0: a hundredth of the disk, and at least 256 MiB or, of a small
+	// disk, a quarter.
 	Reserve int64
 	// Log; nil: slog.Default.
 	Log *slog.Logger
@@ -151,6 +152,7 @@ type Engine struct {
 	warnings   limiter
 	scratch    sync.Pool // *[]byte
 	broken     atomic.Bool
+	loaded     func()      // of tests: called when a record was read, before it is believed
 	stuck      atomic.Bool // the pebble gave up within itself, see Fatalf
 	closing    atomic.Bool
 	draining   atomic.Bool

@@ -83,6 +83,75 @@ func TestNoStaleReads(t *testing.T) {
 	}
 }
 
+// TestSlowRead lets a write, and a purge, and a drop overtake a read from the
+// disk between the read and the moment it is believed.
+func TestSlowRead(t *testing.T) {
+	key := []byte("k")
+	for _, c := range []struct {
+		name     string
+		overtake func(e *Engine) error
+		want     unkai.Ballot
+	}{
+		{"write", func(e *Engine) error {
+			d := newWaiter()
+			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: 1 << 16, Record: benchRecord(2<<16, []byte("new")), Done: d})
+			return d.wait()
+		}, 2 << 16},
+		{"purge", func(e *Engine) error { return e.Purge(1, 4, key, 1<<16) }, 0},
+		{"drop", func(e *Engine) error { return e.Drop(1) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			e := mustOpen(t, small(mem))
+			d := newWaiter()
+			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Record: benchRecord(1<<16, []byte("old")), Done: d})
+			if err := d.wait(); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, e)
+			e = mustOpen(t, small(mem)) // with nothing in the cache
+			defer func() { mustClose(t, e) }()
+			overtaken := false
+			e.loaded = func() {
+				if !overtaken {
+					overtaken = true
+					if err := c.overtake(e); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			for range 2 { // and nothing old was remembered
+				f, _, err := e.Get(1, 4, key, nil, 0)
+				if err != nil || f.Record.Ballot != c.want {
+					t.Errorf("found %v, want %v (%v)", f.Record.Ballot, c.want, err)
+				}
+			}
+			if !overtaken {
+				t.Error("the record did not come from the disk")
+			}
+			// A write that reads the state it replaces is as careful.
+			mustClose(t, e)
+			e = mustOpen(t, small(mem))
+			overtaken = false
+			e.loaded = func() {
+				if !overtaken {
+					overtaken = true
+					w := newWaiter()
+					e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Record: benchRecord(3<<16, nil), Done: w})
+					if err := w.wait(); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Record: benchRecord(4<<16, nil), Done: d})
+			if err := d.wait(); !errors.Is(err, store.ErrConflict) {
+				t.Errorf("two writes replaced the same record: %v", err)
+			}
+			checkCounts(t, e)
+		})
+	}
+}
+
 // heldFS holds back every sync while it is told to.
 type heldFS struct {
 	vfs.FS

@@ -118,6 +118,9 @@ func value(r *store.Record, dst []byte, start int) []byte {
 
 // load reads a record from the pebble and appends it, encoded, to dst.
 func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Record, []byte, bool, error) {
+	if e.loaded != nil {
+		defer e.loaded()
+	}
 	start := len(dst)
 	dst = appendRecordKey(dst, b, hash, key)
 	raw, closer, err := e.db.Get(dst[start:])

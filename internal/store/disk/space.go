@@ -107,5 +107,5 @@ func defaultReserve(fs vfs.FS, dir string) uint64 {
 	if err != nil {
 		return minReserve
 	}
-	return max(minReserve, d.TotalBytes/100)
+	return max(min(minReserve, d.TotalBytes/4), d.TotalBytes/100)
 }
