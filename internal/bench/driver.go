@@ -24,7 +24,7 @@ type driver interface {
 }
 
 // goroutineDriver has a goroutine for each connection. It runs everywhere, and
-// costs about twice what epoll does.
+// costs up to twice what epoll does.
 type goroutineDriver struct {
 	worker *worker
 	conns  []net.Conn
