@@ -58,8 +58,10 @@ type Op struct {
 	Retouch bool
 
 	// Recache, if not 0, makes a Get win the right to renew an item that
-	// expires before that moment (mg R).
-	Recache int64
+	// expires before that moment (mg R); with RecacheLast by the expiry that
+	// Retouch sets.
+	Recache     int64
+	RecacheLast bool
 
 	// Invalidate makes a Delete mark the item stale instead of removing it
 	// (md I), and a compared Set with an older cas unique store its value as

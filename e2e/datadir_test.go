@@ -222,7 +222,7 @@ func TestMemoryFull(t *testing.T) {
 	if stored < 4000 {
 		t.Errorf("only %d values of 10 kB fit into 64 MB", stored)
 	}
-	w.want(t, "ms new 10000\r\n"+value+"\r\n", "SERVER_ERROR out of memory storing object")
+	w.want(t, "ms "+key(stored)+" 10000\r\n"+value+"\r\n", "SERVER_ERROR out of memory storing object")
 	for i := range stored {
 		w.want(t, "get "+key(i)+"\r\n", "VALUE "+key(i)+" 0 10000\n"+value+"\nEND")
 	}

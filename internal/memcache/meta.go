@@ -21,7 +21,7 @@ type metaFlags struct {
 	value, quiet, noBump, base64, invalidate, drop bool
 	mode                                           byte
 	hasMode, hasCAS, hasExpiry, vivify             bool
-	lastVivify                                     bool // N came after T
+	lastVivify, lastRecache                        bool // N, R came after T
 	cas, newCAS, delta, initial, flags             uint64
 	expiry, vivifyExpiry, recache                  int64
 }
@@ -70,9 +70,10 @@ func (c *conn) parseMetaFlags(flags []byte) (f metaFlags, wrong string) {
 			f.vivify, f.lastVivify = true, true
 			f.vivifyExpiry, ok = parseExpiry(arg, now)
 		case 'T':
-			f.hasExpiry, f.lastVivify = true, false
+			f.hasExpiry, f.lastVivify, f.lastRecache = true, false, false
 			f.expiry, ok = parseExpiry(arg, now)
 		case 'R':
+			f.lastRecache = true
 			f.recache, ok = parseExpiry(arg, now)
 		case 'C':
 			f.hasCAS = true
@@ -167,7 +168,7 @@ func (c *conn) metaGet(rest []byte) {
 		return
 	}
 	op.Meta, op.NoValue, op.NoBump, op.Recache, op.NewCAS = true, !f.value, f.noBump, f.recache, f.newCAS
-	op.Retouch, op.Expiry = f.hasExpiry, f.expiry
+	op.Retouch, op.Expiry, op.RecacheLast = f.hasExpiry, f.expiry, f.lastRecache
 	op.Vivify, op.VivifyExpiry = f.vivify, f.created()
 }
 

@@ -116,8 +116,12 @@ func (l Law) get(old unkai.Item, op *unkai.Op) Outcome {
 		return out
 	}
 	it := old
+	expiry := old.Expiry
+	if op.Retouch && op.RecacheLast {
+		expiry = op.Expiry
+	}
 	wins := op.Meta && !old.Won &&
-		(old.Stale || op.Recache != 0 && old.Expiry != 0 && old.Expiry < op.Recache)
+		(old.Stale || op.Recache != 0 && expiry != 0 && expiry < op.Recache)
 	if wins {
 		it.Won = true
 	}
@@ -204,6 +208,9 @@ func (l Law) count(old unkai.Item, op *unkai.Op, scratch []byte) (Outcome, []byt
 		})
 		out.Result.Number, out.Result.Created = op.Initial, true
 		return out, scratch
+	}
+	if len(old.Value) == 0 { // memcached looks at this first
+		return answer(unkai.NotNumber), scratch
 	}
 	if op.Compare && op.CAS != 0 && op.CAS != old.CAS {
 		return answer(unkai.Exists), scratch

@@ -190,6 +190,8 @@ func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *r
 	law := command.Law{Now: w.now, MaxValue: c.cfg.MaxValue}
 	out, _ := law.Apply(visible(top, &call.Found.Record), t.op, nil)
 	if out.Changed {
+		// The round will read again; the key was not read by anybody in between.
+		t.peeked, t.fetched, t.accessed = true, call.Found.Fetched, call.Found.Accessed
 		return false
 	}
 	*t.result = out.Result

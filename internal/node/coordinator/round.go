@@ -232,7 +232,13 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 		var out command.Outcome
 		out, r.scratch = law.Apply(item, t.op, r.scratch)
 		*t.result, t.mutant = out.Result, out.Changed
-		t.result.Fetched, t.result.Accessed = fetched, accessed
+		switch {
+		case out.Result.Created:
+		case t.peeked:
+			t.result.Fetched, t.result.Accessed = t.fetched, t.accessed
+		default:
+			t.result.Fetched, t.result.Accessed = fetched, accessed
+		}
 		t.keepValue(w)
 		if out.Changed {
 			if item.Exists() && !out.Item.Exists() && t.op.Kind != unkai.Delete {

@@ -21,6 +21,10 @@ type task struct {
 	state  uint32 // atomic, except where only one goroutine can know the task
 	next   *task
 	mutant bool // it changed the item in the round that serves it
+
+	// What a direct read found, before it turned out to need a round.
+	peeked, fetched bool
+	accessed        uint32
 }
 
 // The states of a task. A batch may give up a task that is waiting (which it
