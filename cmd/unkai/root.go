@@ -20,8 +20,9 @@ what it was told is on disk before the client sees STORED.`,
   # store and read something, from another terminal
   printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | nc 127.0.0.1 11211
 
-  # ask how it is
-  unkai status`,
+  # ask how it is, and measure how fast
+  unkai status
+  unkai bench`,
 		Version:               thisBuild().String(),
 		SilenceErrors:         true,
 		SilenceUsage:          true,
@@ -40,7 +41,7 @@ what it was told is on disk before the client sees STORED.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(o.serveCommand(), o.statusCommand(), o.versionCommand(), completionCommand())
+	root.AddCommand(o.serveCommand(), o.statusCommand(), newBenchCommand(), o.versionCommand(), completionCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		var unknown *pflag.NotExistError
 		if errors.As(err, &unknown) {

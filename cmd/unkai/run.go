@@ -84,7 +84,7 @@ func halt(n running, signals <-chan os.Signal, log *slog.Logger) error {
 		if err := errors.Join(err, n.Err()); err != nil {
 			return fmt.Errorf("stop the node: %w", err)
 		}
-		log.Info("stopped; everything is written down", "took", time.Since(began).Round(time.Millisecond).String())
+		log.Info("stopped; everything is written down", "took", time.Since(began).Round(time.Millisecond))
 		return nil
 	case s := <-signals:
 		return interrupted{s}
