@@ -115,7 +115,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		break
 	}
-	t.Logf("%d values of %d bytes on a disk of 256 MiB", stored, len(value))
+	t.Logf("%d values of %d bytes on a disk of 1 GiB", stored, len(value))
 	// While it is full: reads and deletes work, and small things do not break it.
 	whole := func(i int) {
 		t.Helper()

@@ -19,7 +19,7 @@ func smallDisk(t *testing.T) string {
 		skip(t, "mounting a small disk needs root")
 	}
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1g"); err != nil {
 		skip(t, "mounting a small disk: %v", err)
 	}
 	t.Cleanup(func() {
