@@ -1,9 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,15 +98,15 @@ func TestDiskFull(t *testing.T) {
 	p := s.start(t)
 	t.Cleanup(func() { p.kill(t) }) // before the disk goes
 	w := connect(t, p)
-	value := bytes.Repeat([]byte("0123456789abcdef"), 6000)
+	value := make([]byte, 96_000)
 	for i := range value {
-		value[i] += byte(i * i >> 7 & 7) // compresses badly enough
+		value[i] = 0x80 | byte(rand.Uint32()) // compresses badly, and ends no line
 	}
 	set := func(i int) string {
 		return w.ask(t, fmt.Sprintf("set k%d 0 0 %d\r\n%s\r\n", i, len(value), value))
 	}
 	stored := 0
-	for ; stored < 200_000; stored++ {
+	for ; stored < 20_000; stored++ {
 		reply := set(stored)
 		if reply == "STORED" {
 			continue
@@ -147,7 +148,8 @@ func TestDiskFull(t *testing.T) {
 	w.want(t, fmt.Sprintf("get k%d k%d\r\n", kept+1, stored-1), "END")
 }
 
-// Space that somebody else took and gave back is enough to recover too.
+// Somebody else takes the space of the disk but for a little, and gives it back:
+// growth is refused meanwhile, and nothing else happens.
 func TestDiskFullOfOthers(t *testing.T) {
 	disk := smallDisk(t)
 	s := newServe(t, "disk")
@@ -155,32 +157,78 @@ func TestDiskFullOfOthers(t *testing.T) {
 	p := s.start(t)
 	t.Cleanup(func() { p.kill(t) })
 	w := connect(t, p)
-	w.want(t, "set before 0 0 1\r\nx\r\n", "STORED")
+	w.want(t, "set before 0 0 1\r\nx\r\nset gone 0 0 1\r\nx\r\n", "STORED\nSTORED")
 	others := filepath.Join(disk, "others")
-	fillDisk(t, others)
-	value := strings.Repeat("v", 100_000)
+	fillDisk(t, disk, others, 40<<20)
+	value := strings.Repeat("v", 10_000)
 	eventually(t, "growth is refused", func() error {
-		reply := w.ask(t, "set during 0 0 100000\r\n"+value+"\r\n")
+		reply := w.ask(t, "set during 0 0 10000\r\n"+value+"\r\n")
 		if strings.HasPrefix(reply, "SERVER_ERROR ") {
 			return nil
 		}
 		return errors.New(reply)
 	})
-	w.want(t, "get before\r\n", "VALUE before 0 1\nx\nEND")
+	w.want(t, "get before\r\ndelete gone\r\nget gone\r\n", "VALUE before 0 1\nx\nEND\nDELETED\nEND")
+	if code, body := p.fetch(t, "/healthz"); code != http.StatusOK {
+		t.Errorf("/healthz: %d %s", code, body)
+	}
 	if err := os.Remove(others); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "growth works again", func() error {
-		if reply := w.ask(t, "set after 0 0 100000\r\n"+value+"\r\n"); reply != "STORED" {
+		if reply := w.ask(t, "set after 0 0 10000\r\n"+value+"\r\n"); reply != "STORED" {
 			return errors.New(reply)
 		}
 		return nil
 	})
-	w.want(t, "get before\r\n", "VALUE before 0 1\nx\nEND")
+	w.want(t, "get before gone\r\n", "VALUE before 0 1\nx\nEND")
 }
 
-// fillDisk writes a file until the disk has no room left.
-func fillDisk(t *testing.T, path string) {
+// Not a byte is left, from one moment to the next: whether the server can still
+// refuse or has to stop, it says so, and what it had acknowledged is there once
+// there is room.
+func TestDiskSuddenlyFull(t *testing.T) {
+	disk := smallDisk(t)
+	s := newServe(t, "disk")
+	s.dir = filepath.Join(disk, "data")
+	p := s.start(t)
+	t.Cleanup(func() { p.kill(t) })
+	others := filepath.Join(disk, "others")
+	w := connect(t, p)
+	value := strings.Repeat("v", 10_000)
+	fillDisk(t, disk, others, 0)
+	stored := 0
+	for refused := 0; refused < 10; {
+		units, err := w.exchange(fmt.Appendf(nil, "set k%d 0 0 %d\r\n%s\r\n", stored, len(value), value))
+		if err != nil {
+			if code := p.awaitExit(t); code <= 0 || !strings.Contains(p.output.String(), "no space left on device") {
+				t.Fatalf("the connection ended with %v and the server with %d", err, code)
+			}
+			break
+		}
+		switch {
+		case units[0].line == "STORED":
+			stored++
+		case strings.HasPrefix(units[0].line, "SERVER_ERROR "):
+			refused++
+		default:
+			t.Fatalf("a full disk was answered with %q", units)
+		}
+	}
+	p.kill(t)
+	if err := os.Remove(others); err != nil {
+		t.Fatal(err)
+	}
+	p = s.start(t)
+	w = connect(t, p)
+	for i := range stored {
+		w.want(t, fmt.Sprintf("get k%d\r\n", i), fmt.Sprintf("VALUE k%d 0 %d\n%s\nEND", i, len(value), value))
+	}
+	w.want(t, "set fine 0 0 1\r\nx\r\n", "STORED")
+}
+
+// fillDisk writes a file until so many bytes are left.
+func fillDisk(t *testing.T, disk, path string, left int64) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -191,7 +239,7 @@ func fillDisk(t *testing.T, path string) {
 			t.Error(err)
 		}
 	}()
-	for block := make([]byte, 1<<20); ; {
+	for block := make([]byte, 1<<20); freeBytes(t, disk) > left; {
 		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
 			return
 		} else if err != nil {

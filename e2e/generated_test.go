@@ -265,8 +265,8 @@ func (g generator) meta() command {
 		may(4, "C"+g.unique())
 	case "me":
 		flags = flags[:0]
-		if key == binKey {
-			flags = append(flags, "b")
+		if key == binKey { // see testdata/differs/keys.txt
+			return command{text: "mn\r\n"}
 		}
 	}
 	g.Shuffle(len(flags), func(i, j int) { flags[i], flags[j] = flags[j], flags[i] })

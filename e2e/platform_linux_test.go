@@ -12,7 +12,7 @@ func endWithTests(c *exec.Cmd) {
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// smallDisk is a directory on a disk of 256 MiB.
+// smallDisk is a directory on a disk of 1 GiB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -28,4 +28,14 @@ func smallDisk(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// freeBytes is how much room a disk has.
+func freeBytes(t *testing.T, disk string) int64 {
+	t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(disk, &s); err != nil {
+		t.Fatalf("asking for the room on %s: %v", disk, err)
+	}
+	return int64(s.Bavail) * s.Bsize
 }
