@@ -19,9 +19,10 @@ import (
 
 var seed = flag.Uint64("seed", 0, "seed of the random operations; 0: a new one")
 
-// anyOp draws an operation on one of a few keys. Lasts is a cas unique the
-// client has seen.
-func anyOp(r *rand.Rand, last uint64) unkai.Op {
+// anyOp draws an operation on one of a few keys. Seen are cas uniques that the
+// client was told, by key. It compares with no others: the unique of an item
+// that is in doubt is not known to the judge, so nobody may guess it.
+func anyOp(r *rand.Rand, seen map[string]uint64) unkai.Op {
 	op := unkai.Op{Key: []byte("k" + strconv.Itoa(r.IntN(10))), Value: []byte(strconv.Itoa(r.IntN(1000)))}
 	op.Kind = []unkai.Kind{
 		unkai.Get, unkai.Get, unkai.Get, unkai.Set, unkai.Set, unkai.Set, unkai.Add, unkai.Replace, unkai.Append, unkai.Prepend,
@@ -31,7 +32,8 @@ func anyOp(r *rand.Rand, last uint64) unkai.Op {
 	case unkai.Get:
 		op.Meta, op.Vivify = r.IntN(2) == 0, r.IntN(8) == 0
 	case unkai.Set:
-		op.Compare, op.CAS = r.IntN(2) == 0, last
+		op.CAS = seen[string(op.Key)]
+		op.Compare = op.CAS != 0 && r.IntN(2) == 0
 	case unkai.Increment, unkai.Decrement:
 		op.Delta, op.Vivify, op.Initial = uint64(r.IntN(5)), r.IntN(2) == 0, 10
 	case unkai.Delete:
@@ -89,12 +91,12 @@ func disturb(t *testing.T, s uint64, history *check.History) {
 	for client := range 8 {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(s, uint64(client)+1))
-			last := uint64(0)
+			seen := map[string]uint64{}
 			for range 150 {
 				var b unkai.Batch
 				var ends []func(unkai.Result)
 				for range 1 + r.IntN(4) {
-					op := anyOp(r, last)
+					op := anyOp(r, seen)
 					*b.Add() = op
 					ends = append(ends, history.Begin(client, op))
 				}
@@ -103,7 +105,7 @@ func disturb(t *testing.T, s uint64, history *check.History) {
 				}
 				for i, res := range b.Results {
 					if res.Status == unkai.OK && res.Item.CAS != 0 {
-						last = res.Item.CAS
+						seen[string(b.Ops[i].Key)] = res.Item.CAS
 					}
 					if res.Err != nil && !errors.Is(res.Err, store.ErrFull) && res.Status != unkai.InDoubt && res.Status != unkai.Failed {
 						t.Errorf("status %d with error %v", res.Status, res.Err)
