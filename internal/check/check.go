@@ -83,7 +83,8 @@ func (h *History) Judge(limit time.Duration) Verdict {
 func (v Verdict) Draw(w io.Writer) error { return porcupine.Visualize(v.model, v.info, w) }
 
 // state is what the register holds. An operation in doubt does not tell its cas
-// unique: then the unique is not known until somebody reads it.
+// unique: then the unique is not known until somebody reads it, and a history in
+// which it was guessed before cannot be judged.
 type state struct {
 	item    unkai.Item
 	unknown bool

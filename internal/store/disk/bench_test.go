@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -117,8 +118,8 @@ func BenchmarkGetCached(b *testing.B) {
 
 func BenchmarkGetUncached(b *testing.B) {
 	const n = 1_000_000
-	e := loaded(b, n, 1<<20, Off)
-	if err := e.db.Flush(); err != nil {
+	e := loaded(b, n, 64<<20, Off)
+	if err := errors.Join(e.db.Flush(), e.db.Compact(b.Context(), []byte{0}, []byte{255}, false)); err != nil {
 		b.Fatal(err)
 	}
 	defer cpu(b)()
@@ -132,6 +133,29 @@ func BenchmarkGetUncached(b *testing.B) {
 			key, bucket, hash = benchKey(key, i*7919%n)
 			f, _, err := e.Get(bucket, hash, key, dst, 1)
 			if err != nil || f.Record.Ballot == 0 {
+				b.Fatal(f, err)
+			}
+		}
+	})
+}
+
+// BenchmarkGetAbsent asks for keys that are not there, as a first write does.
+func BenchmarkGetAbsent(b *testing.B) {
+	const n = 1_000_000
+	e := loaded(b, n, 64<<20, Off)
+	if err := errors.Join(e.db.Flush(), e.db.Compact(b.Context(), []byte{0}, []byte{255}, false)); err != nil {
+		b.Fatal(err)
+	}
+	defer cpu(b)()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var key []byte
+		for i := uint64(n); pb.Next(); i++ {
+			var bucket unkai.Bucket
+			var hash uint64
+			key, bucket, hash = benchKey(key, i)
+			f, _, err := e.Get(bucket, hash, key, nil, 1)
+			if err != nil || f.Record.Ballot != 0 {
 				b.Fatal(f, err)
 			}
 		}

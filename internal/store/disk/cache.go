@@ -57,7 +57,7 @@ const chances = 8
 // newCache takes about n bytes.
 func newCache(n int) (cache, error) {
 	n = max(n, 8<<10)
-	slots := 1 << (bits.Len(uint(n/128)) - 1) // an eighth of n at most, by entries of 100 B and more
+	slots := 1 << (bits.Len(uint(n/64)) - 1) // an eighth of n at most; seldom full by entries of 128 B and more
 	ring := (n - 8*slots) &^ 7
 	m, err := mapArena(8*slots + ring)
 	if err != nil {

@@ -176,6 +176,7 @@ func (e *Engine) encode(b *pebble.Batch, p *pending) error {
 }
 
 func (e *Engine) notePurged(b unkai.Bucket) {
+	e.space.removed.Store(true)
 	for _, have := range e.purged {
 		if have == b {
 			return

@@ -123,6 +123,7 @@ func (e *Engine) open() error {
 	}
 	e.batch = e.db.NewBatchWithSize(64 << 10)
 	e.space.sample()
+	e.space.relieve = e.relieve
 	e.background.Go(func() { e.space.run(e.done) })
 	if e.cfg.Sync == Interval {
 		e.background.Go(func() { e.guard.syncEvery(e.cfg.Interval, e.done) })
@@ -184,6 +185,7 @@ const (
 	memTable     = 32 << 20
 	memTables    = 4
 	blockSize    = 4 << 10
+	indexSize    = 256 << 10 // one index for each table
 	bitsPerKey   = 10
 	tableSize    = 8 << 20
 	baseLevel    = 64 << 20
@@ -212,6 +214,7 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 	o.TargetFileSizes[0] = tableSize
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockSize
+		o.Levels[i].IndexBlockSize = indexSize
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bitsPerKey)
 	}
 	db, err := pebble.Open(e.cfg.Dir, o)

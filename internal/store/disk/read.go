@@ -116,6 +116,9 @@ func value(r *store.Record, dst []byte, start int) []byte {
 	return dst[:end]
 }
 
+// lookup is how one record is looked for.
+var lookup = pebble.IterOptions{UseL6Filters: true}
+
 // load reads a record from the pebble and appends it, encoded, to dst.
 func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Record, []byte, bool, error) {
 	if e.loaded != nil {
@@ -123,16 +126,20 @@ func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Recor
 	}
 	start := len(dst)
 	dst = appendRecordKey(dst, b, hash, key)
-	raw, closer, err := e.db.Get(dst[start:])
+	// An iterator, as DB.Get does not use the filters of the last level.
+	it, err := e.db.NewIter(&lookup)
 	if err != nil {
-		if errors.Is(err, pebble.ErrNotFound) {
-			return store.Record{}, dst[:start], false, nil
-		}
 		return store.Record{}, dst[:start], false, e.unreadable(key, err)
 	}
-	dst = append(dst[:start], raw...)
-	if err := closer.Close(); err != nil {
+	ok := it.SeekPrefixGE(dst[start:])
+	if ok {
+		dst = append(dst[:start], it.Value()...)
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
 		return store.Record{}, dst[:start], false, e.unreadable(key, err)
+	}
+	if !ok {
+		return store.Record{}, dst[:start], false, nil
 	}
 	rec, err := store.DecodeRecord(key, dst[start:])
 	if err != nil {

@@ -19,12 +19,14 @@ type space struct {
 	reserve uint64
 	used    func() int64
 	warn    func(string, ...any)
+	relieve func() // gives back the room of what was removed
 
 	full    atomic.Bool // growth is refused
 	tight   atomic.Bool // every value is refused
 	usage   atomic.Int64
 	limit   atomic.Int64
 	written atomic.Int64
+	removed atomic.Bool // something was, since relief was last sought
 	ask     chan struct{}
 }
 
@@ -71,6 +73,9 @@ func (p *space) run(done <-chan struct{}) {
 		case <-p.ask:
 		}
 		p.sample()
+		if p.full.Load() && p.removed.Swap(false) {
+			p.relieve()
+		}
 	}
 }
 
@@ -108,4 +113,14 @@ func defaultReserve(fs vfs.FS, dir string) uint64 {
 		return minReserve
 	}
 	return max(min(minReserve, d.TotalBytes/4), d.TotalBytes/100)
+}
+
+// relieve brings what was removed to the tables, where compactions drop it
+// together with what it removes. With growth refused nothing else would fill
+// the memtable, and the disk would stay full.
+func (e *Engine) relieve() {
+	if _, err := e.db.AsyncFlush(); err != nil && !e.broken.Load() {
+		e.log.Warn("removed records could not be flushed to make room; trying again", "err", err)
+		e.space.removed.Store(true)
+	}
 }
