@@ -134,6 +134,43 @@ func TestNothingIsToldBeforeItIsDurable(t *testing.T) {
 	})
 }
 
+// deaf hears how a write ended and does not care.
+type deaf struct{}
+
+func (deaf) WriteDone(*store.Write) {}
+
+// What another coordinator has had accepted is read here before the disk has
+// it: that must not be told either.
+func TestAnothersWriteIsNotToldBeforeItIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(time.Minute)
+		h.engine.setHeld(true)
+		h.engine.Write(&store.Write{Key: []byte("k"), Done: deaf{}, Record: store.Record{
+			Ballot: 77, Promise: 77, Epoch: 1, Item: unkai.Item{Value: []byte("v"), CAS: 77},
+		}})
+		for _, op := range []unkai.Op{get("k"), {Kind: unkai.Add, Key: []byte("k")}} {
+			var res unkai.Result
+			done := make(chan struct{})
+			go func() { defer close(done); res = h.do(op)[0] }()
+			synctest.Wait()
+			select {
+			case <-done:
+				t.Errorf("%v was answered before the sync: %s", op.Kind, short(res))
+			default:
+			}
+			h.engine.sync(nil)
+			<-done
+			if op.Kind == unkai.Get && short(res) != "ok v" || op.Kind == unkai.Add && res.Status != unkai.NotStored {
+				t.Errorf("%v: %s", op.Kind, short(res))
+			}
+			h.engine.Write(&store.Write{Key: []byte("k"), Done: deaf{}, Expect: 77, Record: store.Record{
+				Ballot: 77, Promise: 77, Epoch: 1, Item: unkai.Item{Value: []byte("v"), CAS: 77},
+			}})
+		}
+		h.engine.sync(nil)
+	})
+}
+
 func TestCountersLoseNothing(t *testing.T) {
 	for _, held := range []bool{false, true} {
 		t.Run("slow disk "+strconv.FormatBool(held), func(t *testing.T) {
