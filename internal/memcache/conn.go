@@ -31,6 +31,9 @@ const (
 	writeTimeout = 60 * time.Second
 )
 
+// binaryMagic begins each request of memcached's binary protocol, and no line.
+const binaryMagic = 0x80
+
 // kicked marks a connection that was closed for being idle.
 const kicked = 1
 
@@ -310,18 +313,21 @@ func (c *conn) tidy() {
 // has to run when everything before it was answered.
 func (c *conn) parse() (special func(), complete bool) {
 	data := c.buf[c.r:c.w]
+	if data[0] == binaryMagic {
+		c.s.cfg.Log.Debug("a client speaks the binary protocol, which this version does not", "client", c.nc.RemoteAddr())
+		c.quit = true
+		return nil, false
+	}
 	end := bytes.IndexByte(data, '\n')
+	long := end
 	if end < 0 {
-		limit := maxLine
-		if isKeysLine(data) {
-			limit = maxKeysLine
-		}
-		if data[0] == 0x80 {
-			c.s.cfg.Log.Debug("a client speaks the binary protocol, which this version does not", "client", c.nc.RemoteAddr())
-			c.quit = true
-		} else if len(data) > limit {
-			c.quit = true // as memcached does with a line that has no end
-		}
+		long = len(data)
+	}
+	if long > maxLine && (long > maxKeysLine || !isKeysLine(data)) {
+		c.quit = true // as memcached does with a line that has no end
+		return nil, false
+	}
+	if end < 0 {
 		return nil, false
 	}
 	line := data[:end]

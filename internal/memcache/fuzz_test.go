@@ -2,6 +2,7 @@ package memcache
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -47,7 +48,10 @@ func converse(t *testing.T, in ...[]byte) string {
 	p := &pieces{in: in}
 	c := newConn(s, p)
 	s.served.Add(1)
+	text := fmt.Sprintf("%q", in)
+	endless := time.AfterFunc(10*time.Second, func() { panic("no end to the answer to " + text) })
 	c.serve()
+	endless.Stop()
 	if n := s.total.panics.Load(); n != 0 {
 		t.Fatal("the connection panicked")
 	}
