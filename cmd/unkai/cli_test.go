@@ -428,7 +428,7 @@ func TestServeConfig(t *testing.T) {
 }
 
 func TestServeSays(t *testing.T) {
-	const try = `printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | nc 127.0.0.1 4711`
+	const try = `printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | curl -s telnet://127.0.0.1:4711`
 	for _, test := range []struct {
 		name      string
 		terminal  bool
@@ -510,7 +510,7 @@ func TestRealNode(t *testing.T) {
 	if code != 0 || asking != 0 {
 		t.Errorf("exit codes %d and %d\n%s%s", code, asking, s.err.String(), asked.err.String())
 	}
-	has(t, "the log", s.err.String(), "starting", "serving", "nc 127.0.0.1 ", "everything is written down")
+	has(t, "the log", s.err.String(), "starting", "serving", "telnet://127.0.0.1:", "everything is written down")
 	has(t, "status", asked.out.String(), "serving", "memory", "of 16.0 MiB", "0 of 10", "epoch 1")
 }
 

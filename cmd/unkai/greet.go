@@ -37,7 +37,7 @@ func reachable(a net.Addr) (host, port string) {
 // entry.
 func (o *outside) greet(n running, person bool, log *slog.Logger) {
 	host, port := reachable(n.Listen())
-	try := fmt.Sprintf(`printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | nc %s %s`, host, port)
+	try := fmt.Sprintf(`printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | curl -s telnet://%s`, net.JoinHostPort(host, port))
 	if !person {
 		log.Info("any memcached client can connect", "listen", n.Listen().String(), "try", try)
 		return

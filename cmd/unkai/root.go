@@ -18,7 +18,7 @@ what it was told is on disk before the client sees STORED.`,
   unkai serve
 
   # store and read something, from another terminal
-  printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | nc 127.0.0.1 11211
+  printf 'set k 0 0 5\r\nhello\r\nget k\r\nquit\r\n' | curl -s telnet://127.0.0.1:11211
 
   # ask how it is, and measure how fast
   unkai status

@@ -148,7 +148,7 @@ func cut(s string) string { return s[:min(len(s), 300)] }
 func (c *client) wantEnd(s string) {
 	c.t.Helper()
 	got, err := io.ReadAll(c)
-	if string(got) != s && !(s == "" && err != nil) {
+	if string(got) != s && (s != "" || err == nil) {
 		c.t.Fatalf("got %q (%v), want %q and the end", cut(string(got)), err, cut(s))
 	}
 }

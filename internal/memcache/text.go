@@ -263,7 +263,7 @@ func (c *conn) remove(rest []byte) {
 	quiet := isNoreply(f[n-1])
 	if n > 1 {
 		zero := string(f[1]) == "0"
-		if !(n == 2 && (zero || quiet) || n == 3 && zero && quiet) {
+		if n == 2 && !zero && !quiet || n == 3 && (!zero || !quiet) {
 			c.complain(quiet, badDelete)
 			return
 		}
@@ -306,7 +306,7 @@ func (c *conn) verbosity(rest []byte) {
 		return
 	}
 	quiet := isNoreply(f[n-1])
-	if _, ok := parseUint(f[0]); !ok && !(quiet && n == 1) {
+	if _, ok := parseUint(f[0]); !ok && (!quiet || n > 1) {
 		c.complain(quiet, badFormat)
 		return
 	}
