@@ -45,13 +45,14 @@ type conn struct {
 	idleSince atomic.Int64 // in nanoseconds since 1970; 0: it is busy
 	leaving   atomic.Bool
 
-	small *[]byte // from the pool; nil while a large buffer is in its place
-	buf   []byte  // read so far: buf[r:w]
-	r, w  int
-	skip  int // bytes of a refused value still to be thrown away
-	need  int // how long buf[r:] has to be before parsing can go on
-	out   []byte
-	taken int // from the server's budget
+	small   *[]byte // from the pool; nil while a large buffer is in its place
+	buf     []byte  // read so far: buf[r:w]
+	r, w    int
+	skip    int // bytes of a refused value still to be thrown away
+	need    int // how long buf[r:] has to be before parsing can go on
+	out     []byte
+	writeBy time.Time // the deadline for writing
+	taken   int       // from the server's budget
 
 	batch    unkai.Batch
 	requests []request
@@ -222,8 +223,10 @@ func (c *conn) answer() bool {
 // flush writes the replies.
 func (c *conn) flush() bool {
 	for len(c.out) > 0 {
-		if len(c.out) > smallBuffer {
-			if c.nc.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
+		// Set ahead and seldom: a deadline costs as much as a small request.
+		if now := time.Now(); c.writeBy.Sub(now) < writeTimeout || len(c.out) > smallBuffer {
+			c.writeBy = now.Add(2 * writeTimeout)
+			if c.nc.SetWriteDeadline(c.writeBy) != nil {
 				return false
 			}
 		}

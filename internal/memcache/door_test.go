@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -357,4 +359,41 @@ func TestCountsAndReset(t *testing.T) {
 	if n := h.Stats().Commands; n["cmd_set"] != 0 {
 		t.Errorf("%v after a reset", n)
 	}
+}
+
+// clocked is a connection whose deadlines a test can look at.
+type clocked struct {
+	pieces
+	writeBy time.Time
+}
+
+func (c *clocked) SetWriteDeadline(t time.Time) error {
+	c.writeBy = t
+	return nil
+}
+
+func (c *clocked) Write(b []byte) (int, error) {
+	if !c.writeBy.IsZero() && !time.Now().Before(c.writeBy) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.pieces.Write(b)
+}
+
+// A large reply must not leave a deadline that hits a small one later.
+func TestALongLifeAfterALargeReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{Handler: &shelf{items: map[string]unkai.Item{}}, Now: func() int64 { return testNow }, Log: slog.New(slog.DiscardHandler), Version: "test"})
+		p := &clocked{}
+		c := newConn(s, p)
+		for _, n := range []int{10, 100_000, 10, 10, 100_000, 10} {
+			c.out = append(c.out, make([]byte, n)...)
+			if !c.flush() {
+				t.Fatalf("%d bytes were not written", n)
+			}
+			time.Sleep(61 * time.Second)
+		}
+		if p.out.Len() != 200_040 {
+			t.Errorf("%d bytes", p.out.Len())
+		}
+	})
 }

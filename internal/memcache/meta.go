@@ -5,14 +5,14 @@ import (
 )
 
 const (
-	maxMetaWords = 20
+	maxMetaFlags = 17
 	maxOpaque    = 32
 
 	badMetaFlags = "CLIENT_ERROR invalid or duplicate flag"
 	badMetaToken = "CLIENT_ERROR bad token in command line format"
 	badMetaKey   = "CLIENT_ERROR error decoding key"
 	badOpaque    = "CLIENT_ERROR opaque token too long"
-	manyFlags    = "CLIENT_ERROR options flags too long"
+	manyFlags    = "CLIENT_ERROR options flags are too long"
 )
 
 // metaFlags are the flags of a meta command, as far as they say what to do.
@@ -31,15 +31,15 @@ func (c *conn) parseMetaFlags(flags []byte) (f metaFlags, wrong string) {
 	f.delta = 1
 	var seen [4]uint32
 	now := c.s.cfg.Now()
-	for words := 0; ; words++ {
+	if len(flags) > 2*maxMetaFlags && fields(flags, &[maxFields][]byte{}) > maxMetaFlags {
+		return f, manyFlags
+	}
+	for {
 		var token []byte
 		if token, flags = nextToken(flags); len(token) == 0 {
 			return f, ""
 		}
 		b, arg := token[0], token[1:]
-		if words == maxMetaWords {
-			return f, manyFlags
-		}
 		if b >= 127 {
 			return f, "CLIENT_ERROR invalid flag"
 		}
@@ -81,7 +81,9 @@ func (c *conn) parseMetaFlags(flags []byte) (f metaFlags, wrong string) {
 		case 'E':
 			f.newCAS, ok = parseUint(arg)
 		case 'F':
-			f.flags, ok = parseUint(arg)
+			if f.flags, ok = parseUint(arg); !ok {
+				return f, badFormat
+			}
 		case 'D':
 			if f.delta, ok = parseUint(arg); !ok {
 				return f, "CLIENT_ERROR invalid numeric delta value"
@@ -212,10 +214,10 @@ func (c *conn) takeBack(text string) {
 
 func (c *conn) metaDebug(rest []byte) {
 	key, rest := nextToken(rest)
-	flags, wrong := c.parseMetaFlags(rest)
-	name := key
-	if wrong == "" && len(key) > 0 && len(key) <= unkai.MaxKeyLen {
-		key, wrong = c.metaKey(key, &flags)
+	// Of the flags memcached heeds b only, and what else there is it ignores.
+	name, wrong := key, ""
+	if len(key) > 0 && len(key) <= unkai.MaxKeyLen {
+		key, wrong = c.metaKey(key, &metaFlags{base64: hasFlag(rest, 'b')})
 	}
 	if wrong != "" || len(key) == 0 || len(key) > unkai.MaxKeyLen {
 		c.say(badFormat)

@@ -160,7 +160,8 @@ func (l Law) store(old unkai.Item, op *unkai.Op) Outcome {
 			if !op.Invalidate || op.CAS == 0 || op.CAS > old.CAS {
 				return answer(unkai.Exists)
 			}
-			it.Stale = true
+			// A late value takes only the place of the value.
+			it.Stale, it.Won, it.Expiry = true, old.Won, old.Expiry
 		}
 	case op.Kind == unkai.Replace:
 		if !old.Exists() {

@@ -56,7 +56,7 @@ func TestApply(t *testing.T) {
 		{name: "cas that lost", old: item("x"), op: unkai.Op{Kind: unkai.Set, Compare: true, CAS: 4}, status: unkai.Exists, same: true},
 		{name: "cas of nothing", op: unkai.Op{Kind: unkai.Set, Compare: true, CAS: 4}, status: unkai.Miss, same: true},
 		{name: "replace with cas of nothing", op: unkai.Op{Kind: unkai.Replace, Compare: true, CAS: 4}, status: unkai.Miss, same: true},
-		{name: "late cas that may be stale", old: item("x"), op: unkai.Op{Kind: unkai.Set, Compare: true, CAS: 4, Invalidate: true, Value: []byte("v")}, status: unkai.OK, item: unkai.Item{Value: []byte("v"), CAS: 77, Stale: true}},
+		{name: "late cas that may be stale", old: unkai.Item{Value: []byte("x"), CAS: 5, Expiry: now + 9, Won: true}, op: unkai.Op{Kind: unkai.Set, Compare: true, CAS: 4, Invalidate: true, Value: []byte("v"), Expiry: now + 1}, status: unkai.OK, item: unkai.Item{Value: []byte("v"), CAS: 77, Stale: true, Won: true, Expiry: now + 9}},
 		{name: "early cas is never stale", old: item("x"), op: unkai.Op{Kind: unkai.Set, Compare: true, CAS: 6, Invalidate: true}, status: unkai.Exists, same: true},
 
 		{name: "append", old: unkai.Item{Value: []byte("x"), Flags: 3, Expiry: now + 9, CAS: 5}, op: unkai.Op{Kind: unkai.Append, Value: []byte("y"), Flags: 8}, status: unkai.OK, item: unkai.Item{Value: []byte("xy"), Flags: 3, Expiry: now + 9, CAS: 77}},

@@ -168,8 +168,8 @@ func (c *Coordinator) read(w *work, r *round) bool {
 	call.Access, call.Buf, call.Answered = store.NoAccess, call.Buf[:0], r
 	s := c.stripe(r.hash)
 	s.Lock()
-	if r.first != nil {
-		call.Access = access(r.first.op, r.now)
+	for t := r.first; t != nil && call.Access == store.NoAccess; t = t.next {
+		call.Access = access(t.op, r.now)
 	}
 	s.Unlock()
 	return c.cfg.Replica.Read(call)
