@@ -280,13 +280,18 @@ func (nothing) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
 // the system, which keeps it when the process ends.
 type logFile struct {
 	guardFile
-	dirty  atomic.Bool
-	mu     sync.Mutex // no sync after the close
+	mu     sync.Mutex // one write or sync at a time, and no sync after the close
+	dirty  bool
 	closed bool
 }
 
 func (l *logFile) Write(p []byte) (int, error) {
-	l.dirty.Store(true)
+	if l.g.policy == Always {
+		return l.guardFile.Write(p) // there are no syncs but the pebble's own
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirty = true
 	return l.guardFile.Write(p)
 }
 
@@ -319,9 +324,10 @@ func (l *logFile) flush() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || !l.dirty.Swap(false) {
+	if l.closed || !l.dirty {
 		return nil
 	}
+	l.dirty = false
 	l.g.syncs.Add(1)
 	return l.guardFile.SyncData()
 }
