@@ -50,7 +50,7 @@ func noise(n int) []byte {
 func loaded(b *testing.B, n int, cache int64, policy Sync) *Engine {
 	e := mustOpen(b, Config{Dir: b.TempDir(), Cache: cache, Reserve: 1, Log: silent, Sync: policy})
 	b.Cleanup(func() { mustClose(b, e) })
-	v := noise(100)
+	all := noise(1 << 16)
 	var key []byte
 	writes := make([]store.Write, 4096)
 	for i := range writes {
@@ -66,7 +66,7 @@ func loaded(b *testing.B, n int, cache int64, policy Sync) *Engine {
 		}
 		if i < n {
 			key, w.Bucket, w.Hash = benchKey(key, uint64(i))
-			w.Key, w.Record = key, benchRecord(1<<16, v)
+			w.Key, w.Record = key, benchRecord(1<<16, all[i%(1<<15):][:100])
 			e.Write(w)
 		}
 	}

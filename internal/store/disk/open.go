@@ -187,13 +187,15 @@ const (
 	blockSize    = 4 << 10
 	indexSize    = 256 << 10 // one index for each table
 	bitsPerKey   = 10
-	tableSize    = 8 << 20
+	tableSize    = 4 << 20 // fourfold at the bottom; a table's filter is read and kept as a whole
 	baseLevel    = 64 << 20
 	walBytesSync = 0
 )
 
 func (e *Engine) openPebble() (*pebble.DB, error) {
-	blocks := pebble.NewCache(e.cfg.Cache / 4)
+	// The pebble takes the memtables out of the cache of blocks; without room
+	// for them it would keep no block at all.
+	blocks := pebble.NewCache(e.cfg.Cache/4 + memTables*memTable)
 	defer blocks.Unref()
 	o := &pebble.Options{
 		FS:                          e.guard,
@@ -211,8 +213,8 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		FlushDelayDeleteRange:       10 * time.Second,
 	}
-	o.TargetFileSizes[0] = tableSize
 	for i := range o.Levels {
+		o.TargetFileSizes[i] = tableSize << (i / 3)
 		o.Levels[i].BlockSize = blockSize
 		o.Levels[i].IndexBlockSize = indexSize
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bitsPerKey)

@@ -67,7 +67,7 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 		var rec store.Record
 		var ok bool
 		var err error
-		rec, dst, ok, err = e.load(b, hash, key, dst)
+		rec, dst, ok, err = e.load(b, hash, key, dst, false)
 
 		s.mu.Lock()
 		// Everything applied before the versions were read was in the pebble.
@@ -116,26 +116,20 @@ func value(r *store.Record, dst []byte, start int) []byte {
 	return dst[:end]
 }
 
-// lookup is how one record is looked for.
-var lookup = pebble.IterOptions{UseL6Filters: true}
-
-// load reads a record from the pebble and appends it, encoded, to dst.
-func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Record, []byte, bool, error) {
+// load reads a record from the pebble and appends it, encoded, to dst. Where
+// there is probably none, unlikely makes that cheap to find out.
+func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte, unlikely bool) (store.Record, []byte, bool, error) {
 	if e.loaded != nil {
 		defer e.loaded()
 	}
 	start := len(dst)
 	dst = appendRecordKey(dst, b, hash, key)
-	// An iterator, as DB.Get does not use the filters of the last level.
-	it, err := e.db.NewIter(&lookup)
+	find := e.get
+	if unlikely {
+		find = e.seek
+	}
+	dst, ok, err := find(dst, start)
 	if err != nil {
-		return store.Record{}, dst[:start], false, e.unreadable(key, err)
-	}
-	ok := it.SeekPrefixGE(dst[start:])
-	if ok {
-		dst = append(dst[:start], it.Value()...)
-	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
 		return store.Record{}, dst[:start], false, e.unreadable(key, err)
 	}
 	if !ok {
@@ -148,28 +142,57 @@ func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte) (store.Recor
 	return rec, dst, true, nil
 }
 
-// current is the state of a key's record. The shard's lock is held; it is let
+// get replaces the pebble key in dst[start:] by its value.
+func (e *Engine) get(dst []byte, start int) ([]byte, bool, error) {
+	raw, closer, err := e.db.Get(dst[start:])
+	if errors.Is(err, pebble.ErrNotFound) {
+		return dst, false, nil
+	}
+	if err != nil {
+		return dst, false, err
+	}
+	dst = append(dst[:start], raw...)
+	return dst, true, closer.Close()
+}
+
+var withFilters = pebble.IterOptions{UseL6Filters: true}
+
+// seek does as get does. It costs more for a key that is there; but one that is
+// not needs no block of the last level, where most blocks are, as get does.
+func (e *Engine) seek(dst []byte, start int) ([]byte, bool, error) {
+	it, err := e.db.NewIter(&withFilters)
+	if err != nil {
+		return dst, false, err
+	}
+	ok := it.SeekPrefixGE(dst[start:])
+	if ok {
+		dst = append(dst[:start], it.Value()...)
+	}
+	return dst, ok, errors.Join(it.Error(), it.Close())
+}
+
+// current is the state of the record that w would replace. The shard's lock is held; it is let
 // go while the pebble is asked.
-func (e *Engine) current(s *shard, b unkai.Bucket, hash, mixed uint64, key []byte) (name, state, error) {
+func (e *Engine) current(s *shard, w *store.Write, mixed uint64) (name, state, error) {
 	for {
-		n := name{mixed, e.gens[b].Load(), b}
-		if st, ok := s.known(n, key); ok {
+		n := name{mixed, e.gens[w.Bucket].Load(), w.Bucket}
+		if st, ok := s.known(n, w.Key); ok {
 			return n, st, nil
 		}
 		s.miss++
 		version := s.versions[versionOf(mixed)]
 		s.mu.Unlock()
-		st, err := e.loadState(b, hash, key)
+		st, err := e.loadState(w)
 		s.mu.Lock()
-		if version == s.versions[versionOf(mixed)] && n.gen == e.gens[b].Load() {
+		if version == s.versions[versionOf(mixed)] && n.gen == e.gens[w.Bucket].Load() {
 			return n, st, err
 		}
 	}
 }
 
-func (e *Engine) loadState(b unkai.Bucket, hash uint64, key []byte) (state, error) {
+func (e *Engine) loadState(w *store.Write) (state, error) {
 	buf := e.scratch.Get().(*[]byte)
-	rec, raw, ok, err := e.load(b, hash, key, (*buf)[:0])
+	rec, raw, ok, err := e.load(w.Bucket, w.Hash, w.Key, (*buf)[:0], w.Expect == 0)
 	st := state{rec.Ballot, ok, ok && !rec.Tombstone, len(rec.Item.Value)}
 	if cap(raw) <= keepData {
 		*buf = raw[:0]

@@ -52,13 +52,13 @@ func (e *Engine) apply(w *store.Write, kind entryKind) error {
 	i := shardOf(mixed)
 	s := &e.shards[i]
 	s.mu.Lock()
-	n, old, err := e.current(s, w.Bucket, w.Hash, mixed, w.Key)
+	n, old, err := e.current(s, w, mixed)
 	g := e.gates[w.Bucket].Load()
 	for ; g != nil && !g.filling; g = e.gates[w.Bucket].Load() {
 		s.mu.Unlock()
 		<-g.opened
 		s.mu.Lock()
-		n, old, err = e.current(s, w.Bucket, w.Hash, mixed, w.Key)
+		n, old, err = e.current(s, w, mixed)
 	}
 	if g != nil {
 		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
