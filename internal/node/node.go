@@ -57,9 +57,10 @@ type Node struct {
 	err          error
 }
 
-// opsPerConn is how many operations of one connection may run at once, on
-// average, before the gateway refuses.
-const opsPerConn = 256
+// opsPerConn is how many operations of a connection may run at once, on average
+// over all that may be open, before the gateway refuses: half of what each may
+// pipeline.
+const opsPerConn = 64
 
 // Start opens a node. When ctx ends before it serves, it gives up; afterwards
 // only Stop ends it.
@@ -161,8 +162,11 @@ func (n *Node) openManager() error {
 
 // topologyChanged hears of every change after the first topology.
 func (n *Node) topologyChanged() {
-	if n.replica != nil {
-		n.replica.Flushed()
+	n.mu.Lock()
+	r := n.replica // a flush that was due may come before the rooms are open
+	n.mu.Unlock()
+	if r != nil {
+		r.Flushed()
 	}
 }
 
@@ -196,7 +200,9 @@ func (n *Node) openStore() (err error) {
 }
 
 func (n *Node) openRooms() {
+	n.mu.Lock()
 	n.replica = replica.New(n.engine, n.manager.Topology)
+	n.mu.Unlock()
 	n.coordinator = coordinator.New(coordinator.Config{
 		Replica: n.replica, Self: n.id, Topology: n.manager.Topology,
 		Now: n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,

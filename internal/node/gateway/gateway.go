@@ -66,7 +66,7 @@ func (g *Gateway) Do(b *unkai.Batch) {
 		refuse(b, errOutside)
 		return
 	}
-	if g.running.Add(n) > g.cfg.MaxRunning && n < g.running.Load() {
+	if running := g.running.Add(n); running > g.cfg.MaxRunning && running > n {
 		g.running.Add(-n)
 		g.refused.Add(n)
 		refuse(b, errOverload)
