@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,11 @@ import (
 
 // off closes the side door.
 const off = "off"
+
+// heapBesideCache is how large the Go heap of a disk node may grow beside its
+// quarter of the cache before the collector works harder, in bytes. The record
+// cache is not on that heap.
+const heapBesideCache = 448 << 20
 
 func (o *outside) serveCommand() *cobra.Command {
 	cfg := node.DefaultConfig()
@@ -94,6 +100,9 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 		}
 		log.Info("starting", "version", thisBuild().String(), "pid", os.Getpid(), "cpus", runtime.GOMAXPROCS(0), "config", file)
 		warn(log, &cfg)
+		if cfg.Store == node.Disk {
+			debug.SetMemoryLimit(cfg.Cache/4 + heapBesideCache)
+		}
 		return o.serve(cfg, func(n running) { o.greet(n, logs.forPeople(o.terminal), log) })
 	}
 	return cmd
