@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -43,9 +44,18 @@ func (e *Engine) Drop(b unkai.Bucket) error {
 	return nil
 }
 
-// drop runs between two groups, or before the first.
+// drop runs between two groups.
 func (e *Engine) drop(b unkai.Bucket) error {
 	gone, err := e.count(b)
+	damaged := errors.Is(err, store.ErrDamaged)
+	if damaged {
+		// What cannot be read cannot be counted; what stays can.
+		var rest counts
+		if rest, err = e.countOthers(b); err == nil {
+			gone = e.total
+			gone.sub(rest)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -67,6 +77,12 @@ func (e *Engine) drop(b unkai.Bucket) error {
 	e.shift(counts{-gone.items, -gone.tombstones, -gone.bytes})
 	e.floors[b].Store(0)
 	e.gens[b].Add(1)
+	if damaged {
+		// Out of the tables too: no compaction can read them.
+		if err := e.db.Excise(context.Background(), pebble.KeyRange{Start: from, End: to}); err != nil {
+			return fmt.Errorf("cutting damaged blocks out: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -77,21 +93,37 @@ func (e *Engine) shift(by counts) {
 	e.adjust.Store(&c)
 }
 
-// count counts the records of a bucket. A damaged one cannot be told to be an
-// item or a tombstone: it is taken for an item, without bytes.
+// count counts the records of a bucket that can be read. With ErrDamaged there
+// may be more.
 func (e *Engine) count(b unkai.Bucket) (counts, error) {
 	var c counts
+	var damaged error
 	for rec, err := range e.walk(e.db, b) {
 		switch {
-		case errors.Is(err, store.ErrDamaged) && rec.Key != nil:
-			c.items++
+		case errors.Is(err, store.ErrDamaged):
+			damaged = err
 		case err != nil:
 			return c, err
 		default:
 			c.add(countOf(&rec))
 		}
 	}
-	return c, nil
+	return c, damaged
+}
+
+// countOthers counts the records of all buckets but one.
+func (e *Engine) countOthers(but unkai.Bucket) (counts, error) {
+	var sum counts
+	for i := range e.cfg.Buckets {
+		if b := unkai.Bucket(i); b != but {
+			c, err := e.count(b)
+			if err != nil && !errors.Is(err, store.ErrDamaged) {
+				return sum, err
+			}
+			sum.add(c)
+		}
+	}
+	return sum, nil
 }
 
 func countOf(t *store.Entry) counts {

@@ -63,13 +63,12 @@ func (e *Engine) commit() bool {
 	// came before is in the group.
 	e.mu.Lock()
 	barriers, jobs := e.barriers.first, e.jobs
-	e.barriers, e.jobs = writeList{}, nil
+	e.barriers, e.jobs, e.underway = writeList{}, nil, barriers
 	e.mu.Unlock()
 	group := e.dirty.Swap(0)
 	if group == 0 && barriers == nil && len(jobs) == 0 {
 		return false
 	}
-	e.underway = barriers
 	if group != 0 {
 		if err := e.writeGroup(group); err != nil {
 			e.fail(err)

@@ -92,13 +92,14 @@ func TestDamagedTable(t *testing.T) {
 	mem := vfs.NewMem()
 	e := mustOpen(t, small(mem))
 	const n = 2000
-	d := make(waiter, n)
+	d := make(waiter, n+1)
+	e.Write(&store.Write{Bucket: 4, Hash: 1, Key: []byte("other"), Record: benchRecord(1<<16, noise(9)), Done: d})
 	for i := range n {
 		key := fmt.Appendf(nil, "key-%d", i)
 		h := testHash(string(key))
 		e.Write(&store.Write{Bucket: 3, Hash: h, Key: key, Record: benchRecord(1<<16, noise(100)), Done: d})
 	}
-	for range n {
+	for range n + 1 {
 		if err := d.wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -163,9 +164,31 @@ func TestDamagedTable(t *testing.T) {
 		if failed == 0 || scanned == n {
 			t.Errorf("round %d: a scan of a damaged table ends well after %d", round, scanned)
 		}
+		heal(t, e)
 		mustClose(t, e)
 	}
 	if hit == 0 {
 		t.Error("nothing was counted")
 	}
+}
+
+// heal is what one does with a damaged bucket: drop it, and fill it again.
+func heal(t *testing.T, e *Engine) {
+	t.Helper()
+	if err := e.Drop(3); err != nil {
+		t.Fatalf("drop of a damaged bucket: %v", err)
+	}
+	if st := e.Stats(); st.Items != 1 || st.Bytes != int64(len("other")+9) {
+		t.Errorf("after the drop %+v", st)
+	}
+	if err := e.Ingest(3, func(yield func(store.Entry, error) bool) {
+		yield(store.Entry{Hash: 8, Key: []byte("k"), Record: benchRecord(1<<16, nil)}, nil)
+	}); err != nil {
+		t.Error(err)
+	}
+	checkCounts(t, e)
+	if err := e.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {
+		t.Errorf("compaction after healing: %v", err)
+	}
+	checkCounts(t, e)
 }

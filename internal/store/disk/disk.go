@@ -210,11 +210,15 @@ func (e *Engine) Close() error {
 	e.fence()
 	e.draining.Store(true)
 	e.wake()
-	<-e.committed
+	select {
+	case <-e.committed:
+	case <-e.brokenDown:
+	}
 	close(e.done)
-	e.background.Wait()
 	var err error
 	if !e.stuck.Load() {
+		<-e.committed
+		e.background.Wait()
 		err = e.db.Close()
 	}
 	if e.broken.Load() {

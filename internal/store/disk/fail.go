@@ -54,10 +54,10 @@ func (e *Engine) fail(err error) {
 		tell(waiting, cause)
 		tell(underway, cause)
 		e.wake()
-		if e.cfg.Failed != nil {
-			e.cfg.Failed(cause)
-		}
 		close(e.failed)
+		if e.cfg.Failed != nil {
+			e.cfg.Failed(cause) // which may close the store
+		}
 	}()
 }
 
@@ -105,17 +105,18 @@ func (e *Engine) backgroundError(err error) {
 	case errors.Is(err, pebble.ErrCancelledCompaction):
 	case pebble.IsCorruptionError(err):
 		e.warn("background work found a damaged block", "err", err)
+		time.Sleep(retryPause) // the pebble tries again at once
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.warn("background work found the disk full", "err", err)
 		e.space.look()
-		time.Sleep(fullPause) // the pebble would try again at once
+		time.Sleep(retryPause)
 	default:
 		e.fail(fmt.Errorf("background work: %w", err))
-		time.Sleep(fullPause) // as above
+		time.Sleep(retryPause)
 	}
 }
 
-const fullPause = 20 * time.Millisecond
+const retryPause = 20 * time.Millisecond
 
 // damage counts and logs a damaged record, and gives the error for it.
 func (e *Engine) damage(key []byte, err error) error {

@@ -345,3 +345,22 @@ func TestFull(t *testing.T) {
 	}
 	checkCounts(t, e)
 }
+
+// TestFailedMayClose: who is told that the store broke may close it there.
+func TestFailedMayClose(t *testing.T) {
+	p := &trap{kinds: syncs, at: 1, err: syscall.EIO}
+	closed := make(chan error, 1)
+	var e *Engine
+	cfg := small(errorfs.Wrap(vfs.NewMem(), p))
+	cfg.Failed = func(error) { closed <- e.Close() }
+	e = mustOpen(t, cfg)
+	p.armed.Store(true)
+	d := newWaiter()
+	e.Write(&store.Write{Key: []byte("k"), Done: d})
+	if err := d.wait(); !errors.Is(err, store.ErrBroken) {
+		t.Error(err)
+	}
+	if err := <-closed; !errors.Is(err, store.ErrBroken) {
+		t.Error(err)
+	}
+}

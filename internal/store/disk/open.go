@@ -182,14 +182,13 @@ func ours(file string) bool {
 }
 
 const (
-	memTable     = 32 << 20
-	memTables    = 4
-	blockSize    = 4 << 10
-	indexSize    = 256 << 10 // one index for each table
-	bitsPerKey   = 10
-	tableSize    = 4 << 20 // fourfold at the bottom; a table's filter is read and kept as a whole
-	baseLevel    = 64 << 20
-	walBytesSync = 0
+	memTable   = 32 << 20
+	memTables  = 4
+	blockSize  = 4 << 10
+	indexSize  = 256 << 10 // one index for each table
+	bitsPerKey = 10
+	tableSize  = 4 << 20 // fourfold at the bottom; a table's filter is read and kept as a whole
+	baseLevel  = 64 << 20
 )
 
 func (e *Engine) openPebble() (*pebble.DB, error) {
@@ -206,10 +205,8 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 		EventListener:               e.listener(),
 		MemTableSize:                memTable,
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000, // bounded by the memtables; stopping would hang
 		LBaseMaxBytes:               baseLevel,
-		WALBytesPerSync:             walBytesSync,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		FlushDelayDeleteRange:       10 * time.Second,
 	}

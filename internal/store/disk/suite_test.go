@@ -38,6 +38,9 @@ func mustClose(t testing.TB, e *Engine) {
 func TestSuite(t *testing.T) {
 	for _, policy := range []Sync{Always, Interval, Off} {
 		t.Run(policy.String(), func(t *testing.T) {
+			if testing.Short() && policy != Always {
+				t.Skip("the same code, but for the syncs of the log")
+			}
 			storetest.Run(t, func(t *testing.T, opts storetest.Options) store.Engine {
 				if opts.Limit != 0 {
 					t.Skip("the limit of this engine is the disk's")
