@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"unkai"
+	"unkai/internal/node/manager"
 )
 
 // directory is a node's data directory: who the node is, and where its rooms
@@ -186,7 +187,10 @@ func (f atomicFile) Save(b []byte) error {
 	if err := os.Rename(tmp, string(f)); err != nil {
 		return err
 	}
-	return syncDirectory(filepath.Dir(string(f)))
+	if err := syncDirectory(filepath.Dir(string(f))); err != nil {
+		return fmt.Errorf("%w: %w", manager.ErrUncertain, err)
+	}
+	return nil
 }
 
 func syncDirectory(path string) error {

@@ -111,14 +111,19 @@ func (c *Coordinator) Do(b *unkai.Batch) {
 	w.begin(c, b, n)
 	b.Results = slices.Grow(b.Results, n)[:first+n]
 	started := 0
-	for started < n && (started == 0 || b.Room == 0 || len(b.Values) < b.Room) {
+	late := 0 // reads whose values will come, and count when it is too late
+	for started < n && (started == 0 || b.Room == 0 || len(b.Values) < b.Room && late < maxLate) {
 		t, op := &w.tasks[started], &b.Ops[first+started]
 		result := &b.Results[first+started]
 		*result = unkai.Result{}
 		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started}
 		started++
+		open := w.open
 		w.open++
 		c.start(w, t)
+		if w.open > open && op.Kind == unkai.Get && !op.NoValue {
+			late++
+		}
 	}
 	b.Results = b.Results[:first+started]
 	if w.open > 0 && !w.wait(started) {
@@ -127,6 +132,9 @@ func (c *Coordinator) Do(b *unkai.Batch) {
 	w.end()
 	c.works.Put(w)
 }
+
+// maxLate bounds how many reads of a batch with limited room wait at once.
+const maxLate = 8
 
 // start answers an operation, or sees to it that it will be answered.
 func (c *Coordinator) start(w *work, t *task) {

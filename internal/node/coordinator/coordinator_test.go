@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -396,6 +397,66 @@ func TestBrokenStoreLeavesItInDoubt(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The operation whose change is not durable has given up; what others saw of it
+// must not be told all the same when the disk then fails.
+func TestNothingOfAnAbandonedChangeIsTold(t *testing.T) {
+	for _, broken := range []error{store.ErrBroken, store.ErrFull} {
+		synctest.Test(t, func(t *testing.T) {
+			h := open(time.Second)
+			h.do(set("k", "old"))
+			h.engine.setHeld(true)
+			go h.do(set("k", "first"))
+			synctest.Wait()
+			set2 := make(chan struct{})
+			go func() { h.do(set("k", "undurable")); close(set2) }()
+			synctest.Wait()
+			time.Sleep(900 * time.Millisecond)
+			var res unkai.Result
+			got := make(chan struct{})
+			go func() { res = h.do(get("k"))[0]; close(got) }()
+			synctest.Wait()
+			h.engine.sync(nil) // the next round serves the set and the get together
+			synctest.Wait()
+			<-set2
+			h.engine.setHeld(false)
+			h.engine.sync(broken)
+			<-got
+			if string(res.Item.Value) == "undurable" && broken == store.ErrBroken {
+				t.Errorf("%v: told of a change that is not durable: %s", broken, short(res))
+			}
+		})
+	}
+}
+
+func TestManyAppendsNeedLittleMemory(t *testing.T) {
+	var before, after runtime.MemStats
+	synctest.Test(t, func(t *testing.T) {
+		h := open(time.Minute)
+		h.do(set("k", string(make([]byte, 100_000))))
+		h.engine.setHeld(true)
+		b := unkai.Batch{}
+		*b.Add() = set("k", string(make([]byte, 100_000)))
+		for range 500 {
+			*b.Add() = unkai.Op{Kind: unkai.Append, Key: []byte("k"), Value: []byte("x")}
+		}
+		runtime.ReadMemStats(&before)
+		done := make(chan struct{})
+		go func() { h.Do(&b); close(done) }()
+		for range 2 {
+			synctest.Wait()
+			h.engine.sync(nil)
+		}
+		<-done
+		runtime.ReadMemStats(&after)
+		if res := h.engine.records["k"].Item.Value; len(res) != 100_500 {
+			t.Errorf("%d bytes", len(res))
+		}
+	})
+	if n := after.TotalAlloc - before.TotalAlloc; n > 5_000_000 {
+		t.Errorf("500 appends to 100 kB took %d bytes", n)
+	}
 }
 
 // A disk that hangs: operations end in time, with the right word for what may

@@ -28,7 +28,9 @@ type round struct {
 	top     *topology.Topology
 	now     int64
 	call    replica.Call
-	scratch []byte
+	// Two buffers for new values: the item may alias one while the next value
+	// is made in the other, so that many appends need no more than two values.
+	scratch [2][]byte
 }
 
 // phase is what a round does next, when its leader hears of it.
@@ -221,7 +223,7 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 	item := visible(r.top, &found.Record)
 	fetched, accessed := found.Fetched, found.Accessed
 	seen, changes := r.call.Seen, false
-	r.scratch = r.scratch[:0]
+	free := 0 // the buffer that item does not alias
 	for t := r.serving; t != nil; t = t.next {
 		ballot, ok := c.ballot(r.top, seen)
 		if !ok {
@@ -230,8 +232,8 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 		}
 		law := command.Law{Now: r.now, CAS: uint64(ballot), MaxValue: c.cfg.MaxValue}
 		var out command.Outcome
-		out, r.scratch = law.Apply(item, t.op, r.scratch)
-		*t.result, t.mutant = out.Result, out.Changed
+		out, r.scratch[free] = law.Apply(item, t.op, r.scratch[free][:0])
+		*t.result, t.mutant, t.behind = out.Result, out.Changed, changes
 		switch {
 		case out.Result.Created:
 		case t.peeked:
@@ -245,6 +247,9 @@ func (c *Coordinator) apply(w *work, r *round) bool {
 				c.counters.expired.Add(1)
 			}
 			item, seen, changes = out.Item, ballot, true
+			if len(r.scratch[free]) > 0 {
+				free = 1 - free
+			}
 		}
 		if out.Replaced {
 			fetched, accessed = false, 0
@@ -309,24 +314,31 @@ func (c *Coordinator) conclude(w *work, r *round) bool {
 		c.requeue(r, r.serving)
 		return true
 	}
-	// What was answered before the first change saw what is durable.
+	// What was answered before the first change saw what is durable. The one
+	// that made that change may have been abandoned and is then not here.
+	var before *task
 	t := r.serving
-	for t != nil && !t.mutant {
-		t = t.next
+	for t != nil && !t.mutant && !t.behind {
+		before, t = t, t.next
 	}
 	if t == nil {
 		return c.settle(w, r)
 	}
-	*t.result = failure(&r.call)
 	if r.call.Status == replica.Failed {
-		// Those behind it get a round without it.
-		if t.next != nil {
-			c.requeue(r, t.next)
-			t.next = nil
+		// The first change is what failed; those behind it get a round without it.
+		if !t.behind {
+			*t.result = failure(&r.call)
+			before, t = t, t.next
+		}
+		if t != nil {
+			c.requeue(r, t)
+			if before != nil {
+				before.next = nil
+			}
 		}
 		return c.settle(w, r)
 	}
-	for t = t.next; t != nil; t = t.next {
+	for ; t != nil; t = t.next {
 		*t.result = failure(&r.call)
 		if !t.mutant {
 			t.result.Status = unkai.Failed // it would have been told of what is in doubt
@@ -425,8 +437,8 @@ func (s *stripe) remove(r *round) {
 func (r *round) recycle() {
 	r.leader, r.top = nil, nil
 	r.call.Item, r.call.Found = unkai.Item{}, store.Found{}
-	if cap(r.call.Buf) > maxKept || cap(r.scratch) > maxKept {
-		r.call, r.scratch = replica.Call{}, nil
+	if max(cap(r.call.Buf), cap(r.scratch[0]), cap(r.scratch[1])) > maxKept {
+		r.call, r.scratch = replica.Call{}, [2][]byte{}
 	}
 	r.c.rounds.Put(r)
 }

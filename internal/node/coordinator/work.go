@@ -21,6 +21,7 @@ type task struct {
 	state  uint32 // atomic, except where only one goroutine can know the task
 	next   *task
 	mutant bool // it changed the item in the round that serves it
+	behind bool // its answer rests on a change before it in that round
 
 	// What a direct read found, before it turned out to need a round.
 	peeked, fetched bool
@@ -174,9 +175,9 @@ func (w *work) giveUp(started int) {
 		case w.c.withdraw(t):
 			*t.result = unkai.Result{Status: unkai.Failed, Err: errTimeout}
 		case atomic.CompareAndSwapUint32(&t.state, inFlight, abandoned):
-			*t.result = unkai.Result{Status: unkai.InDoubt, Err: errTimeout}
-			if t.op.Kind == unkai.Get && !t.mutant {
-				t.result.Status = unkai.Failed
+			*t.result = unkai.Result{Status: unkai.Failed, Err: errTimeout}
+			if t.mutant {
+				t.result.Status = unkai.InDoubt
 			}
 		default:
 			continue // answered, or about to be

@@ -86,16 +86,26 @@ func (m *Manager) decide(t topology.Topology) error {
 	if err != nil {
 		return fmt.Errorf("write the topology: %w", err)
 	}
-	if err := m.file.Save(append(b, '\n')); err != nil {
-		return fmt.Errorf("write the topology of epoch %d: %w", t.Epoch, err)
+	err = m.file.Save(append(b, '\n'))
+	if err != nil {
+		err = fmt.Errorf("write the topology of epoch %d: %w", t.Epoch, err)
+		if !errors.Is(err, ErrUncertain) {
+			return err
+		}
+		// It may stand after a restart, and what is written until then must be
+		// of its epoch, or a flush would take it too.
 	}
 	first := m.current.Load() == nil
 	m.current.Store(&t)
 	if !first {
 		m.changed()
 	}
-	return nil
+	return err
 }
+
+// ErrUncertain is what a File's Save returns, wrapped, when the new content may
+// be the one that is found after a crash.
+var ErrUncertain = errors.New("may or may not have been saved")
 
 // Flush makes everything stored so far absent: at once if the moment has come,
 // else when it comes, also after a restart. A later Flush takes the place of
@@ -124,8 +134,13 @@ func (m *Manager) schedule() {
 	if t.FlushAt == 0 || m.closed {
 		return
 	}
-	m.timer = time.AfterFunc(time.Duration(t.FlushAt-m.now())*time.Millisecond, m.flushDue)
+	wait := min(t.FlushAt-m.now(), flushLook)
+	m.timer = time.AfterFunc(time.Duration(wait)*time.Millisecond, m.flushDue)
 }
+
+// flushLook is after how many milliseconds at most the clock is looked at again:
+// a far moment is no duration that a timer can hold.
+const flushLook = 3_600_000
 
 // flushRetry is how soon a flush that could not be written down is tried again.
 const flushRetry = time.Second

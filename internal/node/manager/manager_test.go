@@ -2,10 +2,13 @@ package manager_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,5 +178,38 @@ func TestASpoiledFileIsRefused(t *testing.T) {
 		if _, err := manager.Open(&memory{b: []byte(b)}, first, now, slog.New(slog.DiscardHandler), func() {}); err == nil {
 			t.Errorf("opened %q", b)
 		}
+	}
+}
+
+// A moment so far away that no timer can hold it must not make one that fires
+// all the time.
+func TestAVeryLateFlushWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int64
+		m, err := manager.Open(&memory{}, first, func() int64 { looks.Add(1); return now() }, slog.New(slog.DiscardHandler), func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = m.Close() }()
+		if err := m.Flush(math.MaxInt64); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Hour)
+		if n := looks.Load(); n > 100 || m.Topology().Flushed != 0 {
+			t.Errorf("%d looks at the clock; flushed in epoch %d", n, m.Topology().Flushed)
+		}
+	})
+}
+
+// What may stand after a restart is what new writes must be of.
+func TestAnUncertainSaveIsAdopted(t *testing.T) {
+	f := &memory{}
+	m := open(t, f, func() {})
+	f.breakWith(fmt.Errorf("%w: disk", manager.ErrUncertain))
+	if err := m.Flush(0); err == nil {
+		t.Error("no error")
+	}
+	if e := m.Topology().Epoch; e != 2 {
+		t.Errorf("epoch %d", e)
 	}
 }
