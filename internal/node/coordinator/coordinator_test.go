@@ -423,7 +423,7 @@ func TestNothingOfAnAbandonedChangeIsTold(t *testing.T) {
 			h.engine.setHeld(false)
 			h.engine.sync(broken)
 			<-got
-			if string(res.Item.Value) == "undurable" && broken == store.ErrBroken {
+			if string(res.Item.Value) == "undurable" && errors.Is(broken, store.ErrBroken) {
 				t.Errorf("%v: told of a change that is not durable: %s", broken, short(res))
 			}
 		})
