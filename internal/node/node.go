@@ -137,7 +137,7 @@ func (n *Node) openManager() error {
 	}
 	m, err := manager.Open(file, func() topology.Topology {
 		c := n.cfg
-		return topology.New(binary.LittleEndian.Uint64(seed[:]), c.Buckets, c.N, c.R, c.W, n.id)
+		return topology.New(binary.LittleEndian.Uint64(seed[:]), c.Buckets, c.N, c.R, c.W, topology.Node{ID: n.id, Weight: 1})
 	}, n.cfg.Now, n.log, n.topologyChanged)
 	if err != nil {
 		return err
@@ -152,9 +152,7 @@ func (n *Node) openManager() error {
 	}
 	if top.N != n.cfg.N || top.R != n.cfg.R || top.W != n.cfg.W {
 		return m.Change(func(t topology.Topology) (topology.Topology, error) {
-			t.Epoch++
-			t.N, t.R, t.W = n.cfg.N, n.cfg.R, n.cfg.W
-			return t, nil
+			return t.Configure(n.cfg.N, n.cfg.R, n.cfg.W)
 		})
 	}
 	return nil

@@ -1,31 +1,38 @@
 // Package topology is the law of who holds what: the nodes of a cluster, the
-// buckets they hold, and the epochs in which that changes.
+// buckets they hold, the epochs in which that changes, and who decides.
 package topology
 
 import (
 	"fmt"
+	"slices"
 
 	"unkai"
 	"unkai/internal/core/ring"
 )
 
 // Topology is one version of the cluster's layout. It is never changed: a
-// change makes a new one with the next epoch.
+// change makes a new one with the next epoch. Seal it before it is asked for
+// routes.
 type Topology struct {
 	Epoch   unkai.Epoch `json:"epoch"`
 	Cluster uint64      `json:"cluster"` // the cluster's id, and the seed of its hash space
 	Buckets int         `json:"buckets"`
-	N       int         `json:"n"` // as configured; see Quorum for what is effective
+	N       int         `json:"n"` // as configured; a set with fewer members has majorities
 	R       int         `json:"r"`
 	W       int         `json:"w"`
-	Nodes   []Node      `json:"nodes"` // attached, by ascending id
-	Seats   unkai.Seat  `json:"seats"` // the highest seat ever given out
+	Nodes   []Node      `json:"nodes"` // by ascending id
+	Sets    []Set       `json:"sets"`  // of each bucket
+	// Managers decide the next topology, by majority; by ascending id.
+	Managers []unkai.NodeID `json:"managers"`
+	Seats    unkai.Seat     `json:"seats"` // the highest seat ever given out
 	// Flushed is the epoch that the last flush_all began: what was accepted
 	// under an earlier one does not exist any more.
 	Flushed unkai.Epoch `json:"flushed"`
 	// FlushAt is when a flush_all with a delay is due, in milliseconds since
 	// 1970; 0: none is.
 	FlushAt int64 `json:"flush_at,omitempty"`
+
+	routes []Route
 }
 
 // Node is a member in its present incarnation.
@@ -33,59 +40,127 @@ type Node struct {
 	ID          unkai.NodeID      `json:"id"`
 	Incarnation unkai.Incarnation `json:"incarnation"`
 	Seat        unkai.Seat        `json:"seat"`
+	State       State             `json:"state"`
+	Weight      int               `json:"weight"`
+	Zone        string            `json:"zone,omitempty"`
+}
+
+// Set is who holds one bucket. While Joining is not empty the bucket is on its
+// way: what is written needs both sets, what is read the present one.
+type Set struct {
+	// Epoch in which Replicas or Joining last changed.
+	Epoch    unkai.Epoch  `json:"epoch"`
+	Replicas []unkai.Seat `json:"replicas"`
+	Joining  []unkai.Seat `json:"joining,omitempty"`
+}
+
+// State is how far a node belongs to the cluster.
+type State uint8
+
+// The states.
+const (
+	Recognised State = iota // known, and holds nothing
+	Attached                // holds its share of the buckets
+	Leaving                 // gives its share away
+)
+
+var stateNames = [...]string{"recognised", "attached", "leaving"}
+
+// String is the state's name.
+func (s State) String() string { return stateNames[s] }
+
+// MarshalText writes the state's name.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *State) UnmarshalText(b []byte) error {
+	i := slices.Index(stateNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("topology: %q is no state of a node", b)
+	}
+	*s = State(i)
+	return nil
 }
 
 // New is the first topology of a cluster of one node.
-func New(cluster uint64, buckets, n, r, w int, first unkai.NodeID) Topology {
-	return Topology{
+func New(cluster uint64, buckets, n, r, w int, first Node) Topology {
+	first.Incarnation, first.Seat, first.State = 1, 1, Attached
+	t := Topology{
 		Epoch: 1, Cluster: cluster, Buckets: buckets, N: n, R: r, W: w,
-		Nodes: []Node{{ID: first, Incarnation: 1, Seat: 1}}, Seats: 1,
+		Nodes: []Node{first}, Managers: []unkai.NodeID{first.ID}, Seats: 1, Sets: make([]Set, buckets),
 	}
+	for b := range t.Sets {
+		t.Sets[b] = Set{Epoch: 1, Replicas: []unkai.Seat{1}}
+	}
+	return t
 }
 
-// Validate says what is wrong with a topology that was read from somewhere.
-func (t *Topology) Validate() error {
+// Seal says what is wrong with a topology, or makes it ready to be asked for
+// routes. Nobody may change it afterwards.
+func (t *Topology) Seal() error {
+	if err := t.validate(); err != nil {
+		return fmt.Errorf("topology of epoch %d: %w", t.Epoch, err)
+	}
+	t.route()
+	return nil
+}
+
+func (t *Topology) validate() error {
 	switch {
 	case t.Epoch == 0:
-		return fmt.Errorf("topology: epoch is 0")
+		return fmt.Errorf("there is no epoch 0")
 	case !ring.ValidBuckets(t.Buckets):
-		return fmt.Errorf("topology: %d buckets: want a power of two from %d to %d", t.Buckets, ring.MinBuckets, ring.MaxBuckets)
+		return fmt.Errorf("%d buckets: want a power of two from %d to %d", t.Buckets, ring.MinBuckets, ring.MaxBuckets)
 	case len(t.Nodes) == 0:
-		return fmt.Errorf("topology: no nodes")
+		return fmt.Errorf("no nodes")
+	case len(t.Managers) == 0:
+		return fmt.Errorf("no managers")
+	case len(t.Sets) != t.Buckets:
+		return fmt.Errorf("%d sets for %d buckets", len(t.Sets), t.Buckets)
 	case t.Flushed > t.Epoch:
-		return fmt.Errorf("topology: flushed in epoch %d, after epoch %d", t.Flushed, t.Epoch)
+		return fmt.Errorf("flushed in epoch %d", t.Flushed)
 	}
-	for _, n := range t.Nodes {
-		if n.ID == 0 || n.Seat == 0 || n.Seat > t.Seats {
-			return fmt.Errorf("topology: node %v has seat %d of %d", n.ID, n.Seat, t.Seats)
+	for i, n := range t.Nodes {
+		switch {
+		case n.ID == 0 || i > 0 && n.ID <= t.Nodes[i-1].ID:
+			return fmt.Errorf("node %v is out of order", n.ID)
+		case n.Seat == 0 || n.Seat > t.Seats:
+			return fmt.Errorf("node %v has seat %d of %d", n.ID, n.Seat, t.Seats)
+		case n.Weight < 1:
+			return fmt.Errorf("node %v has weight %d", n.ID, n.Weight)
+		}
+	}
+	for i, m := range t.Managers {
+		if _, ok := t.Node(m); !ok || i > 0 && m <= t.Managers[i-1] {
+			return fmt.Errorf("manager %v is no node, or out of order", m)
+		}
+	}
+	for b := range t.Sets {
+		if err := t.validSet(&t.Sets[b]); err != nil {
+			return fmt.Errorf("bucket %d: %w", b, err)
 		}
 	}
 	return CheckQuorum(t.N, t.R, t.W)
 }
 
-// CheckQuorum says what is wrong with N:R:W in the strong regime.
-func CheckQuorum(n, r, w int) error {
-	switch {
-	case n < 1 || n > 16:
-		return fmt.Errorf("quorum %d:%d:%d: N must be from 1 to 16", n, r, w)
-	case r < 1 || r > n || w < 1 || w > n:
-		return fmt.Errorf("quorum %d:%d:%d: R and W must be from 1 to N", n, r, w)
-	case r+w <= n:
-		return fmt.Errorf("quorum %d:%d:%d: R+W must be more than N, or a read can miss the last write; the eventual regime, which allows it, is not part of this version", n, r, w)
-	case w <= n/2:
-		return fmt.Errorf("quorum %d:%d:%d: W must be more than half of N, or two writes can miss each other; the eventual regime, which allows it, is not part of this version", n, r, w)
+func (t *Topology) validSet(s *Set) error {
+	if s.Epoch == 0 || s.Epoch > t.Epoch {
+		return fmt.Errorf("its set is of epoch %d", s.Epoch)
+	}
+	if len(s.Replicas) == 0 {
+		return fmt.Errorf("it has no replica")
+	}
+	for _, list := range [][]unkai.Seat{s.Replicas, s.Joining} {
+		if len(list) > maxReplicas {
+			return fmt.Errorf("%d replicas are more than %d", len(list), maxReplicas)
+		}
+		for i, seat := range list {
+			if seat == 0 || seat > t.Seats || slices.Contains(list[:i], seat) {
+				return fmt.Errorf("seat %d is none, or there twice", seat)
+			}
+		}
 	}
 	return nil
-}
-
-// Quorum is the effective N, R and W: with fewer nodes than N their number,
-// with majorities.
-func (t *Topology) Quorum() (n, r, w int) {
-	if len(t.Nodes) >= t.N {
-		return t.N, t.R, t.W
-	}
-	n = len(t.Nodes)
-	return n, n/2 + 1, n/2 + 1
 }
 
 // Space is the cluster's hash space.
@@ -93,49 +168,42 @@ func (t *Topology) Space() ring.Space { return ring.NewSpace(t.Cluster, t.Bucket
 
 // Node finds a member.
 func (t *Topology) Node(id unkai.NodeID) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(t.Nodes, id, func(n Node, id unkai.NodeID) int {
+		switch {
+		case n.ID < id:
+			return -1
+		case n.ID > id:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return Node{}, false
+	}
+	return t.Nodes[i], true
+}
+
+// Seated finds the node that has a seat now; false when its incarnation has
+// passed or it has left.
+func (t *Topology) Seated(s unkai.Seat) (Node, bool) {
 	for _, n := range t.Nodes {
-		if n.ID == id {
+		if n.Seat == s {
 			return n, true
 		}
 	}
 	return Node{}, false
 }
 
-// Forgotten reports whether what was accepted under epoch e has been flushed.
-func (t *Topology) Forgotten(e unkai.Epoch) bool { return e < t.Flushed }
-
-// Flush is the topology that begins with nothing.
-func (t *Topology) Flush() Topology {
-	next := *t
-	next.Epoch++
-	next.Flushed, next.FlushAt = next.Epoch, 0
-	return next
-}
-
-// FlushLater is the topology in which a flush is due at a later moment.
-func (t *Topology) FlushLater(at int64) Topology {
-	next := *t
-	next.Epoch++
-	next.FlushAt = at
-	return next
-}
-
-// Reborn is the topology in which a node has lost what it held: a new
-// incarnation under a new seat. It fails when no seats are left.
-func (t *Topology) Reborn(id unkai.NodeID) (Topology, error) {
-	if t.Seats == ^unkai.Seat(0) {
-		return Topology{}, fmt.Errorf("topology: all %d seats were given out", t.Seats)
-	}
-	next := *t
-	next.Nodes = append([]Node(nil), t.Nodes...)
-	for i := range next.Nodes {
-		if next.Nodes[i].ID == id {
-			next.Epoch++
-			next.Seats++
-			next.Nodes[i].Incarnation++
-			next.Nodes[i].Seat = next.Seats
-			return next, nil
+// Attached are the nodes that hold a share.
+func (t *Topology) Attached() []Node {
+	var out []Node
+	for _, n := range t.Nodes {
+		if n.State == Attached {
+			out = append(out, n)
 		}
 	}
-	return Topology{}, fmt.Errorf("topology: node %v is not a member", id)
+	return out
 }
+
+// Forgotten reports whether what was accepted under epoch e has been flushed.
+func (t *Topology) Forgotten(e unkai.Epoch) bool { return e < t.Flushed }

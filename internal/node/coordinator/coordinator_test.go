@@ -30,7 +30,7 @@ type house struct {
 
 func open(timeout time.Duration) *house {
 	h := &house{engine: newEngine()}
-	top := topology.New(42, 16, 3, 2, 2, self)
+	top := topology.New(42, 16, 3, 2, 2, topology.Node{ID: self, Weight: 1})
 	h.top.Store(&top)
 	h.now.Store(1_000_000)
 	h.Coordinator = coordinator.New(coordinator.Config{

@@ -53,7 +53,7 @@ func Open(file File, first func() topology.Topology, now func() int64, log *slog
 		if err := json.Unmarshal(b, t); err != nil {
 			return nil, fmt.Errorf("read the topology: %w", err)
 		}
-		if err := t.Validate(); err != nil {
+		if err := t.Seal(); err != nil {
 			return nil, err
 		}
 		m.current.Store(t)
@@ -79,7 +79,7 @@ func (m *Manager) Change(f func(topology.Topology) (topology.Topology, error)) e
 }
 
 func (m *Manager) decide(t topology.Topology) error {
-	if err := t.Validate(); err != nil {
+	if err := t.Seal(); err != nil {
 		return err
 	}
 	b, err := json.MarshalIndent(t, "", "  ")

@@ -50,7 +50,7 @@ func (m *memory) Save(b []byte) error {
 
 func now() int64 { return time.Now().UnixMilli() }
 
-func first() topology.Topology { return topology.New(1, 16, 3, 2, 2, 10) }
+func first() topology.Topology { return topology.New(1, 16, 3, 2, 2, topology.Node{ID: 10, Weight: 1}) }
 
 func open(t *testing.T, f *memory, changed func()) *manager.Manager {
 	t.Helper()

@@ -35,7 +35,7 @@ func open(t *testing.T) *house {
 	}
 	t.Cleanup(func() { _ = e.Close() })
 	h := &house{engine: e, space: ring.NewSpace(7, buckets)}
-	top := topology.New(7, buckets, 3, 2, 2, 1)
+	top := topology.New(7, buckets, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
 	h.top.Store(&top)
 	h.Local = replica.New(e, h.top.Load)
 	return h
