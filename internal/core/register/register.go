@@ -1,10 +1,15 @@
 // Package register is the law of the strong regime: each key is one
-// CASPaxos register (Rystsov 2018), and these are the steps of its acceptor as
-// functions of a state. They have no clock, no disk and no network, so that
-// every interleaving of a small configuration can be tried.
+// CASPaxos register (Rystsov 2018) with flexible quorums (Howard, Malkhi and
+// Spiegelman 2016). The steps of its acceptor and of its proposer are functions
+// of a state. They have no clock, no disk and no network, so that every
+// interleaving of a small configuration can be tried.
 package register
 
 import "unkai"
+
+// Stride is by how much the counters of a proposer's ballots for one key rise.
+// Between them is room for the cas uniques of the changes that share a round.
+const Stride = 1024
 
 // State is what an acceptor must never forget about one key, apart from the
 // value itself.
@@ -25,14 +30,20 @@ func (s State) Above(floor unkai.Ballot) State {
 
 // Accept says whether an acceptor in state s may accept a value at ballot b
 // (Rystsov 2018, §2.2, second phase), and its state when it has. An accept also
-// carries the next promise to the same coordinator: nothing is lost by it,
-// because an accept quorum is a prepare quorum when W > N/2 (DESIGN §4).
+// carries the next promise to the same proposer: nothing is lost by it, because
+// an accept quorum is a prepare quorum when W > N/2 (DESIGN §4).
 //
-// A ballot equal to the promise is the promised coordinator's own. A ballot
-// already accepted is refused: a coordinator never uses one twice, so this is
-// the same message again.
+// A ballot equal to the promise is the promised proposer's own. A proposer never
+// uses one ballot for two values, so a ballot already accepted is the same
+// message again: it is agreed to, without a change, unless another proposer was
+// promised something since.
 func (s State) Accept(b, next unkai.Ballot) (State, bool) {
-	if b < s.Promised || b == s.Accepted || b == 0 {
+	switch {
+	case b == 0:
+		return s, false
+	case b == s.Accepted:
+		return s, s.Promised == max(b, next)
+	case b < s.Promised:
 		return s, false
 	}
 	return State{Promised: max(b, next), Accepted: b}, true
@@ -48,12 +59,12 @@ func (s State) Prepare(b unkai.Ballot) (State, bool) {
 	return s, true
 }
 
-// Next is the least ballot of a seat that is above everything seen. Counters
-// begin at 1, so that no ballot looks like a small number.
-func Next(seen unkai.Ballot, seat unkai.Seat) unkai.Ballot {
-	b := unkai.MakeBallot(max(seen.Counter(), 1), seat)
-	if b <= seen {
-		b = unkai.MakeBallot(seen.Counter()+1, seat)
-	}
-	return b
+// Heir is the promise that goes with an accept at b: the ballot of the same
+// proposer's next round.
+func Heir(b unkai.Ballot) unkai.Ballot { return unkai.MakeBallot(b.Counter()+Stride, b.Seat()) }
+
+// Above is a ballot of a seat above everything seen and above every counter up
+// to floor, which that seat may have used.
+func Above(seen unkai.Ballot, floor uint64, seat unkai.Seat) unkai.Ballot {
+	return unkai.MakeBallot(max(seen.Counter(), floor)+Stride, seat)
 }

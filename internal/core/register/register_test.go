@@ -49,8 +49,10 @@ func TestAcceptorKeepsItsWord(t *testing.T) {
 				t.Fatalf("%v forgot by %+v: %v", s, m, next)
 			case ok && m.ballot < s.Promised:
 				t.Fatalf("%v broke its promise for %+v", s, m)
-			case ok && m.accept && m.ballot == s.Accepted:
-				t.Fatalf("%v accepted %+v twice", s, m)
+			case ok && m.accept && m.ballot == s.Accepted && next != s:
+				t.Fatalf("%v changed by %+v, which it had accepted", s, m)
+			case ok && m.accept && m.ballot == s.Accepted && s.Promised > s.Accepted:
+				t.Fatalf("%v agreed again to %+v after a promise to another", s, m)
 			}
 			walk(next, depth-1)
 		}
@@ -82,24 +84,23 @@ func TestFloorRefusesTheForgotten(t *testing.T) {
 	if _, ok := s.Accept(unkai.MakeBallot(7, 2), 0); ok {
 		t.Error("accepted below the floor")
 	}
-	if b := register.Next(s.Promised, 1); b <= floor {
+	if b := register.Above(s.Promised, 0, 1); b <= floor {
 		t.Errorf("the next ballot %v is not above the floor %v", b, floor)
 	}
 }
 
-func TestNextIsTheLeastAbove(t *testing.T) {
-	for _, c := range []struct {
-		seen unkai.Ballot
-		seat unkai.Seat
-		want unkai.Ballot
-	}{
-		{0, 1, unkai.MakeBallot(1, 1)},
-		{unkai.MakeBallot(5, 2), 2, unkai.MakeBallot(6, 2)},
-		{unkai.MakeBallot(5, 2), 3, unkai.MakeBallot(5, 3)},
-		{unkai.MakeBallot(5, 2), 1, unkai.MakeBallot(6, 1)},
-	} {
-		if got := register.Next(c.seen, c.seat); got != c.want {
-			t.Errorf("next of %v for seat %d is %v, want %v", c.seen, c.seat, got, c.want)
+// The ballots of one seat are so far apart that the uniques of a round's changes
+// find room between them, whatever was seen.
+func TestBallotsLeaveRoom(t *testing.T) {
+	for _, seen := range []unkai.Ballot{0, unkai.MakeBallot(5, 2), unkai.MakeBallot(7*register.Stride, 9)} {
+		for _, floor := range []uint64{0, 6, 9 * register.Stride} {
+			b := register.Above(seen, floor, 3)
+			if b.Seat() != 3 || b.Counter() < seen.Counter()+register.Stride || b.Counter() < floor+register.Stride {
+				t.Errorf("above %v and %d: %v", seen, floor, b)
+			}
+			if h := register.Heir(b); h.Seat() != 3 || h.Counter() != b.Counter()+register.Stride {
+				t.Errorf("the heir of %v is %v", b, h)
+			}
 		}
 	}
 }

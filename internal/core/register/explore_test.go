@@ -1,0 +1,550 @@
+package register_test
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"testing"
+
+	"unkai"
+	"unkai/internal/core/quorum"
+	"unkai/internal/core/register"
+)
+
+// The explorer tries every interleaving of a few proposers and three acceptors.
+// A question may arrive at any time, also long after its proposer has gone on,
+// or twice, or never, and its answer may get lost; a proposer may give up
+// waiting. (An answer that is merely slow is one that gets lost: it arrives
+// when the others have decided the phase.) A value is the list of the operations
+// that made it, so that a lost, repeated or reordered operation shows.
+
+// act is what an operation does: append its letter, set it alone, or read.
+type act byte
+
+const (
+	appends act = 'a'
+	sets    act = 's'
+	reads   act = 'r'
+)
+
+type acceptor struct {
+	register.State
+	value string
+}
+
+// message is a question on its way.
+type message struct {
+	from, to int
+	poll     int // the phase of the proposer that asked
+	phase    register.Phase
+	ballot   unkai.Ballot
+	next     unkai.Ballot
+	value    string
+}
+
+type process struct {
+	p      register.Proposer
+	script string // operations to come
+	now    act    // under way; 0: none
+	letter byte
+	poll   int
+	asked  quorum.Mask
+	value  string // that is being proposed
+	base   string // the highest that was found
+	owned  unkai.Ballot
+	tries  int
+	floor  uint64
+}
+
+// event is the begin or the end of an operation.
+type event struct {
+	who     int
+	op      act
+	letter  byte
+	end     bool
+	result  string // of a read or an append: the value after it
+	outcome byte   // 'k' done, 'f' certainly not, '?' in doubt
+}
+
+type world struct {
+	accs    [3]acceptor
+	procs   []process
+	net     []message
+	history []event
+}
+
+func (w *world) clone() *world {
+	c := *w
+	c.procs, c.net, c.history = slices.Clone(w.procs), slices.Clone(w.net), slices.Clone(w.history)
+	return &c
+}
+
+// key tells worlds apart, but for what two of them have in common by chance in
+// 64 bits.
+func (x *explorer) key(w *world, l limits) uint64 {
+	b := x.buf[:0]
+	num := func(n ...uint64) {
+		for _, n := range n {
+			b = binary.AppendUvarint(b, n)
+		}
+	}
+	text := func(s string) { num(uint64(len(s))); b = append(b, s...) }
+	for _, a := range w.accs {
+		num(uint64(a.Promised), uint64(a.Accepted))
+		text(a.value)
+	}
+	for i := range w.procs {
+		pr := &w.procs[i]
+		p := &pr.p
+		num(uint64(p.Phase), uint64(p.Ballot), uint64(p.Tally.Yes), uint64(p.Tally.No), uint64(p.Tally.Lost), uint64(p.Tally.Seen), uint64(p.Tally.Best))
+		num(p.Inner()...)
+		num(uint64(len(pr.script)), uint64(pr.now), uint64(pr.letter), uint64(pr.poll), uint64(pr.owned), uint64(pr.tries), pr.floor)
+		text(pr.value)
+		text(pr.base)
+	}
+	slices.SortFunc(w.net, func(a, b message) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.poll, b.poll), cmp.Compare(a.to, b.to))
+	})
+	for _, m := range w.net {
+		num(uint64(m.from), uint64(m.poll), uint64(m.to))
+	}
+	for _, e := range w.history {
+		b = append(b, e.letter, e.outcome)
+		text(e.result)
+	}
+	num(uint64(l.silent), uint64(l.giveUp), uint64(l.twice))
+	x.buf = b
+	return maphash.Bytes(keySeed, b)
+}
+
+var keySeed = maphash.MakeSeed()
+
+type explorer struct {
+	t        *testing.T
+	seen     map[uint64]struct{}
+	buf      []byte
+	limits   limits
+	bug      string
+	bad      string
+	finished int
+}
+
+type limits struct {
+	silent int // answers that get lost, in a run
+	giveUp int // phases in which a proposer stops waiting
+	twice  int // questions that arrive again
+	tries  int // rounds of an operation before it fails
+}
+
+const (
+	writeQuorum   = 2
+	prepareQuorum = 2
+)
+
+var (
+	everybody = quorum.First(3)
+	ruleW     = quorum.Rule{Present: quorum.Group{Members: everybody, Need: writeQuorum}}
+	ruleP     = quorum.Rule{Present: quorum.Group{Members: everybody, Need: prepareQuorum}}
+)
+
+// run explores all that can follow.
+func (x *explorer) run(w *world, l limits) {
+	if x.bad != "" {
+		return
+	}
+	w.forget()
+	key := x.key(w, l)
+	if _, ok := x.seen[key]; ok {
+		return
+	}
+	x.seen[key] = struct{}{}
+	busy := false
+	for i := range w.procs {
+		switch pr := &w.procs[i]; {
+		case pr.now != 0:
+			busy = true
+			if l.giveUp > 0 {
+				next, l := w.clone(), l
+				l.giveUp--
+				x.giveUp(next, i)
+				x.run(next, l)
+			}
+		case pr.script != "":
+			busy = true
+			next := w.clone()
+			x.start(next, i)
+			x.run(next, l)
+		}
+	}
+	if !busy {
+		x.finish(w)
+		return
+	}
+	for i := range w.net {
+		m := w.net[i]
+		next := w.clone()
+		next.net = slices.Delete(next.net, i, i+1)
+		heard := x.deliver(next, m, true)
+		x.run(next, l)
+		if heard && l.silent > 0 {
+			next, l := w.clone(), l
+			l.silent--
+			next.net = slices.Delete(next.net, i, i+1)
+			x.deliver(next, m, false)
+			x.run(next, l)
+		}
+		if l.twice > 0 {
+			next, l := w.clone(), l
+			l.twice--
+			x.deliver(next, m, true) // and it stays on its way
+			x.run(next, l)
+		}
+	}
+}
+
+// forget takes out of the net what can do nothing any more.
+func (w *world) forget() {
+	w.net = slices.DeleteFunc(w.net, func(m message) bool {
+		pr, a := &w.procs[m.from], &w.accs[m.to]
+		if pr.now != 0 && pr.poll == m.poll && !pr.p.Tally.Answered().Has(m.to) {
+			return false
+		}
+		return m.phase == register.Confirming || m.ballot < a.Promised || m.ballot == a.Promised && m.phase == register.Preparing || m.ballot == a.Accepted
+	})
+}
+
+// deliver lets a question arrive, and its answer too if that is wanted. It
+// reports whether somebody waits for it.
+func (x *explorer) deliver(w *world, m message, answer bool) bool {
+	a := &w.accs[m.to]
+	was, found, ok := a.State, a.value, true
+	switch m.phase {
+	case register.Confirming:
+	case register.Preparing:
+		a.State, ok = a.Prepare(m.ballot)
+	case register.Accepting:
+		if a.State, ok = a.Accept(m.ballot, m.next); ok && a.State != was {
+			a.value = m.value
+		}
+	}
+	pr := &w.procs[m.from]
+	if pr.now == 0 || pr.poll != m.poll || pr.p.Tally.Answered().Has(m.to) {
+		return false
+	}
+	if answer {
+		x.answer(w, m, was, found, ok)
+	}
+	return true
+}
+
+// start begins the next operation of a process, at the replica beside it.
+func (x *explorer) start(w *world, i int) {
+	pr := &w.procs[i]
+	pr.now, pr.script, pr.tries = act(pr.script[0]), pr.script[1:], 0
+	pr.letter++
+	w.history = append(w.history, event{who: i, op: pr.now, letter: pr.letter})
+	local := &w.accs[i]
+	pr.p.Floor = pr.floor
+	pr.p.Begin(local.State)
+	pr.base = local.value
+	sure := pr.owned != 0 && pr.owned == local.Accepted && local.Promised == register.Heir(pr.owned)
+	if x.bug == "own everything" {
+		sure = local.Promised.Seat() == pr.p.Seat
+	}
+	switch {
+	case pr.now == reads:
+		pr.p.Confirm()
+	case pr.now == sets:
+		pr.apply()
+		pr.p.ProposeBlind()
+	case sure:
+		pr.apply()
+		pr.p.ProposeHeir(pr.owned)
+	default:
+		pr.p.Prepare()
+	}
+	x.ask(w, i)
+}
+
+func (x *explorer) ask(w *world, i int) {
+	pr := &w.procs[i]
+	pr.poll++
+	pr.asked = everybody
+	for to := range w.accs {
+		w.net = append(w.net, message{
+			from: i, to: to, poll: pr.poll, phase: pr.p.Phase, ballot: pr.p.Ballot,
+			next: x.heir(&pr.p), value: pr.value,
+		})
+	}
+}
+
+func (x *explorer) heir(p *register.Proposer) unkai.Ballot {
+	if p.Phase != register.Accepting {
+		return 0
+	}
+	return register.Heir(p.Ballot)
+}
+
+// answer counts an answer.
+func (x *explorer) answer(w *world, m message, was register.State, found string, ok bool) {
+	pr := &w.procs[m.from]
+	t := &pr.p.Tally
+	best := t.Answered() == 0
+	switch {
+	case m.phase == register.Confirming:
+		best = best || was.Accepted > t.Best
+		t.Version(m.to, was)
+	case m.phase == register.Preparing && ok:
+		best = t.Yes == 0 || was.Accepted > t.Best
+		t.Promise(m.to, was.Accepted)
+	case ok:
+		t.Accept(m.to)
+	default:
+		t.Refuse(m.to, was.Promised)
+	}
+	if best && m.phase != register.Accepting && ok && !(m.phase == register.Preparing && x.bug == "ignore what was accepted") {
+		pr.base = found
+	}
+	x.advance(w, m.from)
+}
+
+// giveUp lets a process stop waiting for answers.
+func (x *explorer) giveUp(w *world, i int) {
+	t := &w.procs[i].p.Tally
+	for to := range w.accs {
+		if !t.Answered().Has(to) {
+			t.Lose(to)
+		}
+	}
+	x.advance(w, i)
+}
+
+// apply makes the value to be proposed of the one that was found.
+func (pr *process) apply() {
+	switch pr.now {
+	case appends:
+		pr.value = pr.base + string(pr.letter)
+	case sets:
+		pr.value = string(pr.letter)
+	case reads:
+		pr.value = pr.base
+	}
+}
+
+// advance does what the phase's answers allow.
+func (x *explorer) advance(w *world, i int) {
+	pr := &w.procs[i]
+	p := &pr.p
+	rule := ruleW
+	if p.Phase == register.Preparing {
+		rule = ruleP
+	}
+	if x.bug == "one too few" && p.Phase == register.Accepting {
+		rule.Present.Need--
+	}
+	switch {
+	case rule.Enough(p.Tally.Yes):
+		x.enough(w, i)
+	case rule.Never(p.Tally.No|p.Tally.Lost) || p.Phase == register.Confirming && p.Tally.Answered() == everybody:
+		x.never(w, i)
+	}
+}
+
+func (x *explorer) enough(w *world, i int) {
+	pr := &w.procs[i]
+	p := &pr.p
+	switch p.Phase {
+	case register.Confirming:
+		pr.value = pr.base
+		x.end(w, i, 'k')
+		return
+	case register.Accepting:
+		pr.owned = p.Ballot
+		x.end(w, i, 'k')
+		return
+	}
+	switch p.Fate() {
+	case register.Unclear:
+		if x.bug != "try again" {
+			x.end(w, i, '?')
+			return
+		}
+		fallthrough
+	case register.Nowhere, register.Void:
+		pr.apply()
+		p.Propose()
+	case register.Stands:
+		p.ProposeAgain()
+	}
+	x.ask(w, i)
+}
+
+func (x *explorer) never(w *world, i int) {
+	pr := &w.procs[i]
+	p := &pr.p
+	p.Hopeless(pr.asked)
+	if x.bug == "certain too early" && p.Phase == register.Accepting && p.Tally.Yes == 0 {
+		x.end(w, i, 'f')
+		return
+	}
+	if pr.tries++; pr.tries > x.limits.tries {
+		if p.Doubt() && pr.now != reads {
+			x.end(w, i, '?')
+		} else {
+			x.end(w, i, 'f')
+		}
+		return
+	}
+	p.Prepare()
+	x.ask(w, i)
+}
+
+func (x *explorer) end(w *world, i int, outcome byte) {
+	pr := &w.procs[i]
+	if outcome != 'k' {
+		pr.owned = 0
+	}
+	pr.floor = max(pr.floor, pr.p.Ballot.Counter())
+	w.history = append(w.history, event{who: i, op: pr.now, letter: pr.letter, end: true, result: pr.value, outcome: outcome})
+	pr.now = 0
+	if x.bug == "forget a promise" {
+		a := &w.accs[i]
+		a.Promised = a.Accepted
+	}
+}
+
+// finish judges a history when nothing can happen any more.
+func (x *explorer) finish(w *world) {
+	x.finished++
+	if !linearizable(w.history) {
+		x.bad = describe(w.history)
+	}
+}
+
+func describe(history []event) string {
+	var b strings.Builder
+	for _, e := range history {
+		if e.end {
+			fmt.Fprintf(&b, "%c ends %c %q; ", e.letter, e.outcome, e.result)
+		} else {
+			fmt.Fprintf(&b, "%c begins (%c); ", e.letter, e.op)
+		}
+	}
+	return b.String()
+}
+
+// linearizable tries every order of the operations.
+func linearizable(history []event) bool {
+	type op struct {
+		kind       act
+		letter     byte
+		begin, end int
+		result     string
+		outcome    byte
+	}
+	var ops []op
+	for i, e := range history {
+		if !e.end {
+			ops = append(ops, op{kind: e.op, letter: e.letter, begin: i, end: len(history), outcome: '?'})
+			continue
+		}
+		for j := range ops {
+			if ops[j].letter == e.letter {
+				ops[j].result, ops[j].outcome = e.result, e.outcome
+				if e.outcome == 'k' {
+					ops[j].end = i
+				}
+			}
+		}
+	}
+	var try func(value string, left []op) bool
+	try = func(value string, left []op) bool {
+		must := false
+		for _, o := range left {
+			must = must || o.outcome == 'k'
+		}
+		if !must {
+			return true
+		}
+		for i, o := range left {
+			early := slices.ContainsFunc(left, func(other op) bool { return other.outcome == 'k' && other.end < o.begin })
+			if early || o.outcome == 'f' || o.outcome == '?' && o.kind == reads {
+				continue
+			}
+			after := value
+			switch o.kind {
+			case appends:
+				after += string(o.letter)
+			case sets:
+				after = string(o.letter)
+			}
+			if o.outcome == 'k' && o.result != after {
+				continue
+			}
+			if try(after, slices.Delete(slices.Clone(left), i, i+1)) {
+				return true
+			}
+		}
+		return false
+	}
+	return try("", ops)
+}
+
+func explore(t *testing.T, bug string, l limits, scripts ...string) *explorer {
+	t.Helper()
+	x := &explorer{t: t, seen: map[uint64]struct{}{}, limits: l, bug: bug}
+	w := &world{}
+	for i, s := range scripts {
+		w.procs = append(w.procs, process{p: register.Proposer{Seat: unkai.Seat(i + 1)}, script: s, letter: byte('A' + 10*i)})
+	}
+	x.run(w, l)
+	return x
+}
+
+func TestEveryInterleaving(t *testing.T) {
+	for _, c := range []struct {
+		scripts []string
+		limits  limits
+		long    bool
+	}{
+		{[]string{"a", "a"}, limits{tries: 2}, false},
+		{[]string{"aa", "a"}, limits{tries: 1}, false},
+		{[]string{"a", "a"}, limits{silent: 1, giveUp: 1, twice: 1, tries: 1}, false},
+		{[]string{"s", "ar"}, limits{silent: 1, giveUp: 1, tries: 1}, false},
+		{[]string{"s", "s", "r"}, limits{giveUp: 1, tries: 1}, true},
+		{[]string{"sa", "ar"}, limits{silent: 1, giveUp: 1, tries: 1}, true},
+		{[]string{"aa", "aa"}, limits{giveUp: 1, tries: 1}, true},
+		{[]string{"a", "a", "a"}, limits{tries: 1}, true},
+	} {
+		if c.long && testing.Short() {
+			continue
+		}
+		x := explore(t, "", c.limits, c.scripts...)
+		t.Logf("%v %+v: %d states, %d ends", c.scripts, c.limits, len(x.seen), x.finished)
+		if x.bad != "" {
+			t.Fatalf("%v: %s", c.scripts, x.bad)
+		}
+	}
+}
+
+// The explorer finds each of these mistakes.
+func TestPlantedBugsAreFound(t *testing.T) {
+	for bug, scripts := range map[string][]string{
+		"one too few":              {"a", "a"},
+		"ignore what was accepted": {"a", "a"},
+		"forget a promise":         {"a", "aa"},
+		"own everything":           {"aa", "a"},
+		"try again":                {"a", "a"},
+		"certain too early":        {"a", "ar"},
+	} {
+		x := explore(t, bug, limits{silent: 1, giveUp: 1, tries: 1}, scripts...)
+		if x.bad == "" {
+			t.Errorf("%q was not found in %d states", bug, len(x.seen))
+		} else {
+			t.Logf("%s, after %d states: %s", bug, len(x.seen), x.bad)
+		}
+	}
+}

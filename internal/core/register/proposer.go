@@ -1,0 +1,195 @@
+package register
+
+import (
+	"unkai"
+	"unkai/internal/core/quorum"
+)
+
+// Phase is what a proposer asks the replicas for.
+type Phase uint8
+
+// The phases. A round begins with the state of one replica, and each phase may
+// be left out or repeated.
+const (
+	// Confirming asks for versions: is what one replica holds chosen?
+	Confirming Phase = iota
+	// Preparing asks for promises, and for what was accepted before.
+	Preparing
+	// Accepting asks for a value to be accepted.
+	Accepting
+)
+
+// Proposer is one coordinator's round at one key. The zero Proposer with a Seat
+// is ready for Begin.
+//
+// Safety rests on these:
+//   - A ballot is used for one value only. The seat is the proposer's own, one
+//     proposer has one round at a key at a time, and Floor is above every
+//     counter of rounds that did not end well and of earlier lives.
+//   - A value that depends on what was there is proposed at a ballot that a
+//     prepare quorum has promised, on top of the highest value that quorum had
+//     accepted (Lamport's P2c): by a phase of promises, by the promises that came
+//     with the proposer's own last accept, or because there is one acceptor.
+//   - A value that does not depend on it (blind) needs no promise: it may be put
+//     behind any value of a lower ballot.
+//   - What was proposed and may have been accepted by somebody is not proposed
+//     again before a prepare quorum has shown what became of it (Fate), and no
+//     result that contradicts it is given before something above it is chosen.
+type Proposer struct {
+	Seat  unkai.Seat
+	Floor uint64 // counters of Seat up to here may have been used
+
+	Phase  Phase
+	Ballot unkai.Ballot // of the promises or accepts that are asked for
+	Tally  Tally
+
+	seen unkai.Ballot // the highest promise heard of
+	// What was proposed at from and above in this round is the present value.
+	from unkai.Ballot
+	// first is the lowest ballot of this round at which something may have been
+	// accepted by somebody; 0: none.
+	first unkai.Ballot
+}
+
+// Begin starts a round with what one replica holds.
+func (p *Proposer) Begin(local State) {
+	p.seen, p.Ballot, p.from, p.first = max(local.Promised, local.Accepted), 0, 0, 0
+}
+
+// See takes notice of a ballot, so that the next ones are above it.
+func (p *Proposer) See(b unkai.Ballot) { p.seen = max(p.seen, b) }
+
+// Confirm asks for versions next.
+func (p *Proposer) Confirm() { p.ask(Confirming) }
+
+// Prepare asks for promises of a new ballot next.
+func (p *Proposer) Prepare() {
+	p.ask(Preparing)
+	p.Ballot = Above(p.seen, p.Floor, p.Seat)
+	p.seen = p.Ballot
+}
+
+// Propose asks for accepts next, of a new value on top of the promised base.
+func (p *Proposer) Propose() {
+	p.ask(Accepting)
+	p.from = p.Ballot
+}
+
+// ProposeAgain asks for accepts next, of the value proposed before, which
+// stands at the promised base.
+func (p *Proposer) ProposeAgain() { p.ask(Accepting) }
+
+// ProposeBlind asks for accepts of a value that does not depend on what was
+// there; also where there is but one acceptor.
+func (p *Proposer) ProposeBlind() {
+	p.Ballot = Above(p.seen, p.Floor, p.Seat)
+	p.Propose()
+}
+
+// ProposeHeir asks for accepts of a value on top of what this proposer had
+// chosen last at a ballot, with the promises that went with it.
+func (p *Proposer) ProposeHeir(last unkai.Ballot) {
+	p.Ballot = Heir(last)
+	p.Propose()
+}
+
+func (p *Proposer) ask(phase Phase) {
+	p.Phase, p.Tally = phase, Tally{}
+}
+
+// Hopeless ends a phase that can no longer be enough: what comes next has to be
+// above what was heard. Whoever was asked and has not certainly refused may
+// still do what it was asked for.
+func (p *Proposer) Hopeless(asked quorum.Mask) {
+	p.See(p.Tally.Seen)
+	p.See(p.Ballot)
+	if p.Phase == Accepting && asked&^p.Tally.No != 0 && p.first == 0 {
+		p.first = p.Ballot
+	}
+}
+
+// Doubt reports whether something that this round proposed may stand.
+func (p *Proposer) Doubt() bool { return p.first != 0 }
+
+// Fate is what became of what a round has proposed without success.
+type Fate uint8
+
+// The fates.
+const (
+	// Nowhere: no replica accepted anything.
+	Nowhere Fate = iota
+	// Void: nothing was chosen, and will not be once this round has a value
+	// chosen at the promised ballot, be it the one that stands.
+	Void
+	// Stands: the value proposed last is the highest; it must be proposed again.
+	Stands
+	// Unclear: something was accepted that may rest on what was proposed, or not.
+	Unclear
+)
+
+// Fate tells it from a prepare quorum's promises.
+func (p *Proposer) Fate() Fate {
+	best := p.Tally.Best
+	switch {
+	case p.first == 0:
+		return Nowhere
+	case best < p.first:
+		return Void
+	case best.Seat() == p.Seat && best >= p.from:
+		return Stands
+	}
+	return Unclear
+}
+
+// Tally is who has answered what in one phase. Members are numbered as in the
+// rule that decides when it is enough.
+type Tally struct {
+	Yes  quorum.Mask // promised or accepted; while confirming: hold Best
+	No   quorum.Mask // certainly did not
+	Lost quorum.Mask // may have
+	Seen unkai.Ballot
+	// Best is the highest ballot accepted by those who have answered, and At the
+	// first who holds it.
+	Best unkai.Ballot
+	At   int
+}
+
+// Version counts what member i holds, as an answer to Confirming.
+func (t *Tally) Version(i int, s State) {
+	switch {
+	case s.Accepted > t.Best || t.Yes == 0 && t.No == 0:
+		t.No |= t.Yes
+		t.Best, t.At, t.Yes = s.Accepted, i, quorum.Mask(0).With(i)
+	case s.Accepted == t.Best:
+		t.Yes = t.Yes.With(i)
+	default:
+		t.No = t.No.With(i)
+	}
+	t.Seen = max(t.Seen, s.Promised)
+}
+
+// Promise counts a promise of member i, which had accepted that ballot before.
+func (t *Tally) Promise(i int, accepted unkai.Ballot) {
+	if t.Yes == 0 || accepted > t.Best {
+		t.Best, t.At = accepted, i
+	}
+	t.Yes = t.Yes.With(i)
+}
+
+// Accept counts that member i has accepted.
+func (t *Tally) Accept(i int) { t.Yes = t.Yes.With(i) }
+
+// Refuse counts that member i did not, because it has promised more.
+func (t *Tally) Refuse(i int, promised unkai.Ballot) {
+	t.No = t.No.With(i)
+	t.Seen = max(t.Seen, promised)
+}
+
+// Fail counts that member i certainly did not.
+func (t *Tally) Fail(i int) { t.No = t.No.With(i) }
+
+// Lose counts that member i may have, or not.
+func (t *Tally) Lose(i int) { t.Lost = t.Lost.With(i) }
+
+// Answered are all of whom something is known.
+func (t *Tally) Answered() quorum.Mask { return t.Yes | t.No | t.Lost }
