@@ -159,9 +159,11 @@ func DecodeRecord(key, b []byte) (Record, error) {
 	if fields&fieldExpiry != 0 {
 		r.Item.Expiry, rest = int64(binary.LittleEndian.Uint64(rest)), rest[8:]
 	}
-	if r.Promise < r.Ballot {
-		return Record{}, fmt.Errorf("%w: promise %v is below the accepted %v", ErrDamaged, r.Promise, r.Ballot)
+	if len(rest) > 0 || r.Kind() == KindItem {
+		r.Item.Value = rest
 	}
-	r.Item.Value = rest
+	if err := r.Check(); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	return r, nil
 }

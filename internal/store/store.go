@@ -15,8 +15,11 @@ var (
 	// ErrDamaged: the record's checksum or format is wrong. The record is
 	// unknown, which is not absent: nothing may be concluded from it.
 	ErrDamaged = errors.New("record is damaged")
-	// ErrConflict: the record does not have the ballot the write expected.
-	ErrConflict = errors.New("record has another ballot")
+	// ErrConflict: the record does not have the ballot and the promise that the
+	// write expected.
+	ErrConflict = errors.New("record has another ballot or promise")
+	// ErrInvalid: the record contradicts itself, see Record.Check.
+	ErrInvalid = errors.New("record cannot be")
 	// ErrFull: the write would grow the store beyond its limit. Reads and
 	// tombstones still work, and growth does again once there is room.
 	ErrFull = errors.New("store is full")
@@ -34,7 +37,8 @@ var (
 // Record is what one replica knows of one key: the state of its acceptor
 // (Rystsov 2018, §2.2). The zero Record is that of a key never heard of.
 type Record struct {
-	// Ballot at which Item was accepted. 0: nothing accepted.
+	// Ballot at which Item was accepted. 0: nothing was, and all there is is
+	// the promise.
 	Ballot unkai.Ballot
 	// Promise is the ballot below which nothing will be accepted; never below Ballot.
 	Promise unkai.Ballot
@@ -51,9 +55,11 @@ type Write struct {
 	Bucket unkai.Bucket
 	Hash   uint64 // the key's, from core/ring; equal keys have equal hashes
 	Key    []byte
-	// Expect is the ballot of the record to be replaced; 0: there is none.
-	Expect unkai.Ballot
-	Record Record
+	// Expect and Promised are the ballot and the promise of the record to be
+	// replaced; both 0: there is none.
+	Expect   unkai.Ballot
+	Promised unkai.Ballot
+	Record   Record
 	// Fetched and Accessed are the key's marks of having been read, from this
 	// write on; an Accessed of 0 is the time of the write.
 	Fetched  bool
@@ -79,9 +85,10 @@ type Access uint32
 // NoAccess leaves the time of last access and the fetched mark alone.
 const NoAccess Access = 0
 
-// Found is what Engine.Get tells of a key beyond its record.
+// Found is what Engine.Get and Engine.Head tell of a key.
 type Found struct {
-	Record Record // Value aliases the buffer that Get returned
+	Record Record // Value aliases the buffer that Get returned; Head gives none
+	Size   int    // length of the value, in bytes
 	// Unsynced: the record was applied but may still be lost. Nobody outside
 	// may be told of it before a Barrier begun after this Get is done.
 	Unsynced bool
@@ -102,9 +109,16 @@ type Engine interface {
 	// Found.Unsynced.
 	Get(b unkai.Bucket, hash uint64, key, dst []byte, a Access) (Found, []byte, error)
 
-	// Write applies w if the key's record has the ballot w.Expect (0: there is
-	// no record), and tells w.Done when it is durable. Its Key and Value are
-	// copied before Write returns. Writes on one key become durable in the
+	// Head is Get without the value and without a trace. It never calls a
+	// damaged record absent; but an engine that keeps long values apart does
+	// not look at them, and may give a record whose value Get would find
+	// damaged.
+	Head(b unkai.Bucket, hash uint64, key []byte) (Found, error)
+
+	// Write applies w if the key's record has the ballot w.Expect and the
+	// promise w.Promised, and tells w.Done when it is durable. Who writes what
+	// Head or Get gave cause for needs no lock in between. Its Key and Value
+	// are copied before Write returns. Writes on one key become durable in the
 	// order in which they were applied. It does not wait for the disk; when
 	// too much waits already it fails with ErrBusy.
 	Write(w *Write)
@@ -137,8 +151,9 @@ type Engine interface {
 	Floor(b unkai.Bucket) unkai.Ballot
 
 	// Purge removes the record of a key if its ballot is still the given one,
-	// and raises the bucket's floor to at least that ballot, in one durable
-	// step. It reports ErrConflict when the record has changed.
+	// and raises the bucket's floor to at least its promise, in one durable
+	// step: a promise outlives the record that it was kept in. It reports
+	// ErrConflict when the record has changed, or there is none.
 	Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error
 
 	// Checkpoint writes a consistent copy of the engine into a directory that
@@ -167,11 +182,12 @@ type Snapshot interface {
 	Close() error
 }
 
-// Stats counts what an engine holds and did. Counts of items are exact, also
-// after a crash; Items and Tombstones exclude each other.
+// Stats counts what an engine holds and did. Counts of records are exact, also
+// after a crash; each record is one of Items, Tombstones and Promises.
 type Stats struct {
-	Items      int64 // records that are not tombstones, expired ones included
+	Items      int64 // expired ones included
 	Tombstones int64
+	Promises   int64 // records in which nothing was accepted yet
 	Bytes      int64 // of keys and values of Items
 	Used       int64 // bytes taken from the memory or the disk
 	Limit      int64 // bytes it may take; 0: no limit of its own
@@ -188,6 +204,7 @@ type Stats struct {
 func (s *Stats) Add(o Stats) {
 	s.Items += o.Items
 	s.Tombstones += o.Tombstones
+	s.Promises += o.Promises
 	s.Bytes += o.Bytes
 	s.Used += o.Used
 	s.Limit += o.Limit

@@ -164,7 +164,7 @@ func TestAnothersWriteIsNotToldBeforeItIsDurable(t *testing.T) {
 			if op.Kind == unkai.Get && short(res) != "ok v" || op.Kind == unkai.Add && res.Status != unkai.NotStored {
 				t.Errorf("%v: %s", op.Kind, short(res))
 			}
-			h.engine.Write(&store.Write{Key: []byte("k"), Done: deaf{}, Expect: 77, Record: store.Record{
+			h.engine.Write(&store.Write{Key: []byte("k"), Done: deaf{}, Expect: 77, Promised: 77, Record: store.Record{
 				Ballot: 77, Promise: 77, Epoch: 1, Item: unkai.Item{Value: []byte("v"), CAS: 77},
 			}})
 		}

@@ -43,7 +43,13 @@ func (e *engine) Get(_ unkai.Bucket, _ uint64, key, dst []byte, _ store.Access) 
 	start := len(dst)
 	dst = append(dst, r.Item.Value...)
 	r.Item.Value = dst[start:]
-	return store.Found{Record: r, Unsynced: e.unsynced(string(key))}, dst, nil
+	return store.Found{Record: r, Size: len(r.Item.Value), Unsynced: e.unsynced(string(key))}, dst, nil
+}
+
+func (e *engine) Head(b unkai.Bucket, hash uint64, key []byte) (store.Found, error) {
+	f, _, err := e.Get(b, hash, key, nil, store.NoAccess)
+	f.Record.Item.Value = nil
+	return f, err
 }
 
 func (e *engine) Write(w *store.Write) {
@@ -54,7 +60,7 @@ func (e *engine) Write(w *store.Write) {
 		if e.refusal--; e.refusal == 0 {
 			e.refuse = nil
 		}
-	case old.Ballot != w.Expect:
+	case old.Ballot != w.Expect || old.Promise != w.Promised:
 		w.Err = fmt.Errorf("%w: has %v", store.ErrConflict, old.Ballot)
 	default:
 		e.writes++

@@ -185,7 +185,8 @@ func (r *Local) accept(c *Call) bool {
 	c.Seen = s.Promised
 	c.stage.Store(stageStarted)
 	c.write = store.Write{
-		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Fetched: c.Fetched, Accessed: c.Accessed,
+		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Promised: f.Record.Promise,
+		Fetched: c.Fetched, Accessed: c.Accessed,
 		Record: store.Record{
 			Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch,
 			Tombstone: !c.Item.Exists(), Item: c.Item,

@@ -190,7 +190,7 @@ func benchWriters(b *testing.B, writers, keys int) {
 			i := (x>>33)%uint64(keys/writers)*uint64(writers) + uint64(worker)
 			key, w.Bucket, w.Hash = benchKey(key, i)
 			old := ballots[i].Load()
-			w.Key, w.Expect, w.Record = key, unkai.Ballot(old), benchRecord(unkai.Ballot(old+1<<16), v)
+			w.Key, w.Expect, w.Promised, w.Record = key, unkai.Ballot(old), unkai.Ballot(old), benchRecord(unkai.Ballot(old+1<<16), v)
 			ballots[i].Store(old + 1<<16)
 			e.Write(w)
 			<-done

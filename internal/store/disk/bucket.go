@@ -74,7 +74,7 @@ func (e *Engine) drop(b unkai.Bucket) error {
 	if err := e.once(batch); err != nil {
 		return err
 	}
-	e.shift(counts{-gone.items, -gone.tombstones, -gone.bytes})
+	e.shift(func(c *counts) { c.sub(gone) })
 	e.floors[b].Store(0)
 	e.gens[b].Add(1)
 	if damaged {
@@ -87,9 +87,9 @@ func (e *Engine) drop(b unkai.Bucket) error {
 }
 
 // shift changes the counts that no shard knows of.
-func (e *Engine) shift(by counts) {
+func (e *Engine) shift(by func(*counts)) {
 	c := *e.adjust.Load()
-	c.add(by)
+	by(&c)
 	e.adjust.Store(&c)
 }
 
@@ -105,7 +105,7 @@ func (e *Engine) count(b unkai.Bucket) (counts, error) {
 		case err != nil:
 			return c, err
 		default:
-			c.add(countOf(&rec))
+			c.add(countOfEntry(&rec))
 		}
 	}
 	return c, damaged
@@ -124,13 +124,6 @@ func (e *Engine) countOthers(but unkai.Bucket) (counts, error) {
 		}
 	}
 	return sum, nil
-}
-
-func countOf(t *store.Entry) counts {
-	if t.Record.Tombstone {
-		return counts{tombstones: 1}
-	}
-	return counts{items: 1, bytes: int64(len(t.Key) + len(t.Record.Item.Value))}
 }
 
 // Scan implements store.Engine. It shows what was durable when it began.
@@ -211,9 +204,6 @@ func (e *Engine) entry(it *pebble.Iterator) (store.Entry, error) {
 	rec, err := store.DecodeRecord(key, raw)
 	if err != nil {
 		return store.Entry{Hash: hash, Key: key}, e.damage(key, err)
-	}
-	if rec.Tombstone {
-		rec.Item.Value = nil
 	}
 	return store.Entry{Hash: hash, Key: key, Record: rec}, nil
 }

@@ -158,7 +158,7 @@ func (e *Engine) encode(b *pebble.Batch, p *pending) error {
 		}
 		key := p.keyOf(t)
 		var op *pebble.DeferredBatchOp
-		if t.kind == kindPurge {
+		if t.purge() {
 			op = b.DeleteDeferred(recordKeyFixed + len(key))
 			e.notePurged(t.bucket)
 		} else {

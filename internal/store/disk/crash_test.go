@@ -80,7 +80,7 @@ func scribble(t testing.TB, e *Engine, l *ledger, rng *rand.Rand, n int) {
 		h := testHash(key)
 		e.Write(&store.Write{
 			Bucket: unkai.Bucket(h % storetest.Buckets), Hash: h, Key: []byte(key),
-			Expect: old, Record: crashRecord(key, b), Done: l,
+			Expect: old, Promised: old, Record: crashRecord(key, b), Done: l,
 		})
 		if rng.IntN(20) == 0 {
 			barrier(t, e)
@@ -130,11 +130,11 @@ func checkCounts(t *testing.T, e *Engine) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.add(countOf(&r))
+			c.add(countOfEntry(&r))
 		}
 	}
 	st := e.Stats()
-	if got := (counts{st.Items, st.Tombstones, st.Bytes}); got != c {
+	if got := (counts{st.Items, st.Tombstones, st.Promises, st.Bytes}); got != c {
 		t.Errorf("counts are %+v, a scan finds %+v", got, c)
 	}
 }
@@ -358,6 +358,48 @@ func TestGapInLog(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		checkSurvivors(t, e, nil, l.written)
+		mustClose(t, e)
+	}
+}
+
+// TestPowerCutWithPromises: what was promised for keys that hold nothing is
+// still promised, and counted as that.
+func TestPowerCutWithPromises(t *testing.T) {
+	for seed := range 20 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 6))
+		mem := vfs.NewCrashableMem()
+		e := mustOpen(t, small(mem))
+		promised := map[string]unkai.Ballot{}
+		for n := range 1 + rng.IntN(30) {
+			key := fmt.Sprint(rng.IntN(8))
+			b := unkai.MakeBallot(uint64(n+1), 1)
+			d := newWaiter()
+			e.Write(&store.Write{
+				Bucket: 3, Hash: 5, Key: []byte(key), Promised: promised[key], Record: store.Record{Promise: b}, Done: d,
+			})
+			if err := d.wait(); err != nil {
+				t.Fatal(err)
+			}
+			promised[key] = b
+		}
+		if rng.IntN(2) == 0 {
+			if err := e.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+		mustClose(t, e)
+		e = mustOpen(t, small(crashed))
+		for key, b := range promised {
+			f, err := e.Head(3, 5, []byte(key))
+			if err != nil || f.Record.Promise != b || f.Record.Ballot != 0 {
+				t.Errorf("seed %d: %s has %+v (%v), want the promise %v", seed, key, f.Record, err, b)
+			}
+		}
+		if st := e.Stats(); st.Promises != int64(len(promised)) || st.Items+st.Tombstones != 0 {
+			t.Errorf("seed %d: %+v, want %d promises", seed, st, len(promised))
+		}
+		checkCounts(t, e)
 		mustClose(t, e)
 	}
 }

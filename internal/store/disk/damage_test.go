@@ -41,7 +41,7 @@ func TestDamagedRecord(t *testing.T) {
 		}
 		d := newWaiter()
 		for _, expect := range []store.Record{{}, r} {
-			e.Write(&store.Write{Bucket: bucket, Hash: hash, Key: key, Expect: expect.Ballot, Record: benchRecord(2<<16, nil), Done: d})
+			e.Write(&store.Write{Bucket: bucket, Hash: hash, Key: key, Expect: expect.Ballot, Promised: expect.Promise, Record: benchRecord(2<<16, nil), Done: d})
 			if err := d.wait(); !errors.Is(err, store.ErrDamaged) {
 				t.Fatalf("byte %d: write over it gives %v", i, err)
 			}

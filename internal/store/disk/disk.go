@@ -182,7 +182,7 @@ func (e *Engine) Stats() store.Stats {
 		st.CacheBytes += int64(s.cache.used)
 		s.mu.Unlock()
 	}
-	st.Items, st.Tombstones, st.Bytes = c.items, c.tombstones, c.bytes
+	st.Items, st.Tombstones, st.Promises, st.Bytes = c.items, c.tombstones, c.promises, c.bytes
 	return st
 }
 

@@ -114,7 +114,7 @@ func testFault(t *testing.T, p *trap) {
 		h := testHash(key)
 		e.Write(&store.Write{
 			Bucket: unkai.Bucket(h % storetest.Buckets), Hash: h, Key: []byte(key),
-			Expect: old, Record: crashRecord(key, b), Done: done,
+			Expect: old, Promised: old, Record: crashRecord(key, b), Done: done,
 		})
 		if failure = done.wait(); failure == nil {
 			acked[key] = b
@@ -133,13 +133,14 @@ func testFault(t *testing.T, p *trap) {
 			t.Errorf("the owner was told %v", err)
 		}
 		// Everything ends, and with the same word.
-		e.Write(&store.Write{Key: []byte("k"), Done: done})
+		e.Write(&store.Write{Key: []byte("k"), Record: benchRecord(1<<16, nil), Done: done})
 		barred := make(waiter, 1)
 		e.Barrier(&store.Write{Done: barred})
 		_, _, get := e.Get(0, 1, []byte("k"), nil, 0)
 		_, snap := e.Snapshot(0)
+		_, head := e.Head(0, 1, []byte("k"))
 		for what, err := range map[string]error{
-			"write": done.wait(), "barrier": barred.wait(), "get": get, "snapshot": snap,
+			"write": done.wait(), "barrier": barred.wait(), "get": get, "head": head, "snapshot": snap,
 			"drop": e.Drop(1), "purge": e.Purge(0, 1, []byte("k"), 0), "checkpoint": e.Checkpoint("copy"),
 			"close": e.Close(),
 		} {
@@ -286,7 +287,7 @@ func TestFull(t *testing.T) {
 	defer mustClose(t, e)
 	d := newWaiter()
 	write := func(key string, expect unkai.Ballot, r store.Record) error {
-		e.Write(&store.Write{Key: []byte(key), Hash: testHash(key), Expect: expect, Record: r, Done: d})
+		e.Write(&store.Write{Key: []byte(key), Hash: testHash(key), Expect: expect, Promised: expect, Record: r, Done: d})
 		return d.wait()
 	}
 	value := func(ballot unkai.Ballot, n int) store.Record {
@@ -356,7 +357,7 @@ func TestFailedMayClose(t *testing.T) {
 	e = mustOpen(t, cfg)
 	p.armed.Store(true)
 	d := newWaiter()
-	e.Write(&store.Write{Key: []byte("k"), Done: d})
+	e.Write(&store.Write{Key: []byte("k"), Record: benchRecord(1<<16, nil), Done: d})
 	if err := d.wait(); !errors.Is(err, store.ErrBroken) {
 		t.Error(err)
 	}

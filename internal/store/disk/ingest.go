@@ -69,12 +69,15 @@ func (e *Engine) fillBucket(b unkai.Bucket, records iter.Seq2[store.Entry, error
 		if len(t.Key) > maxKeyLength {
 			return sum, fmt.Errorf("key of %d bytes is longer than %d", len(t.Key), maxKeyLength)
 		}
+		if err := t.Record.Check(); err != nil {
+			return sum, fmt.Errorf("key %q: %w", t.Key, err)
+		}
 		key = appendRecordKey(key[:0], b, t.Hash, t.Key)
 		value = store.AppendRecord(value[:0], t.Key, &t.Record)
 		if err := batch.Set(key, value, nil); err != nil {
 			return sum, fmt.Errorf("writing a record: %w", err)
 		}
-		sum.add(countOf(&t))
+		sum.add(countOfEntry(&t))
 		if batch.Len() >= ingestBatch {
 			if err := flush(); err != nil {
 				return sum, err
@@ -99,7 +102,7 @@ func (e *Engine) endIngest(b unkai.Bucket, sum counts) error {
 	if err := e.once(batch); err != nil {
 		return err
 	}
-	e.shift(sum)
+	e.shift(func(c *counts) { c.add(sum) })
 	// Whoever read the bucket meanwhile may have remembered some of it.
 	e.gens[b].Add(1)
 	return nil

@@ -129,7 +129,7 @@ func (e *Engine) open() error {
 		e.background.Go(func() { e.guard.syncEvery(e.cfg.Interval, e.done) })
 	}
 	go e.commitLoop()
-	e.log.Info("the store is open", "items", e.total.items, "tombstones", e.total.tombstones,
+	e.log.Info("the store is open", "items", e.total.items, "tombstones", e.total.tombstones, "promises", e.total.promises,
 		"bytes", e.total.bytes, "sync", e.cfg.Sync.String(), "took", time.Since(start))
 	return nil
 }
@@ -290,7 +290,8 @@ func (e *Engine) readCounts() error {
 	if err := errors.Join(e.total.decode(v), closer.Close()); err != nil {
 		return fmt.Errorf("reading the counts: %w", err)
 	}
-	e.adjust.Store(&counts{e.total.items, e.total.tombstones, e.total.bytes})
+	total := e.total
+	e.adjust.Store(&total)
 	return nil
 }
 

@@ -24,6 +24,7 @@ type pendingEntry struct {
 	mixed    uint64
 	hash     uint64
 	ballot   unkai.Ballot
+	promise  unkai.Ballot
 	key      uint32 // offsets in data
 	record   uint32
 	end      uint32
@@ -31,18 +32,13 @@ type pendingEntry struct {
 	valueLen uint32
 	accessed uint32
 	bucket   unkai.Bucket
-	kind     entryKind
-	dead     bool // replaced by a later one
+	kind     store.Kind // none: the record goes away
+	dead     bool       // replaced by a later one
 	fetched  bool
 }
 
-type entryKind uint8
-
-const (
-	kindItem entryKind = iota
-	kindTombstone
-	kindPurge // the record goes away
-)
+// purge reports whether the record goes away.
+func (t *pendingEntry) purge() bool { return t.kind == store.KindNone }
 
 func (p *pending) keyOf(t *pendingEntry) []byte    { return p.data[t.key:t.record] }
 func (p *pending) recordOf(t *pendingEntry) []byte { return p.data[t.record:t.end] }
@@ -62,11 +58,11 @@ func (p *pending) find(n name, key []byte) *pendingEntry {
 	return nil
 }
 
-// add appends w; of a purge only the key counts.
-func (p *pending) add(n name, w *store.Write, kind entryKind, accessed uint32) {
+// add appends w; the zero Record is a purge.
+func (p *pending) add(n name, w *store.Write, accessed uint32) {
 	t := pendingEntry{
-		mixed: n.mixed, hash: w.Hash, bucket: w.Bucket, kind: kind,
-		ballot: w.Record.Ballot, accessed: accessed, fetched: w.Fetched, valueLen: uint32(len(w.Record.Item.Value)),
+		mixed: n.mixed, hash: w.Hash, bucket: w.Bucket, kind: w.Record.Kind(),
+		ballot: w.Record.Ballot, promise: w.Record.Promise, accessed: accessed, fetched: w.Fetched, valueLen: uint32(len(w.Record.Item.Value)),
 	}
 	if w.Accessed != 0 {
 		t.accessed = w.Accessed
@@ -74,7 +70,7 @@ func (p *pending) add(n name, w *store.Write, kind entryKind, accessed uint32) {
 	t.key = uint32(len(p.data))
 	p.data = append(p.data, w.Key...)
 	t.record = uint32(len(p.data))
-	if kind != kindPurge {
+	if !t.purge() {
 		p.data = store.AppendRecord(p.data, w.Key, &w.Record)
 	}
 	t.end = uint32(len(p.data))

@@ -39,7 +39,7 @@ func TestNoStaleReads(t *testing.T) {
 					r := benchRecord(unkai.Ballot(n<<16), binary.LittleEndian.AppendUint64(filler[:len(filler):len(filler)], n))
 					e.Write(&store.Write{
 						Bucket: unkai.Bucket(k % storetest.Buckets), Hash: h, Key: fmt.Append(nil, k),
-						Expect: unkai.Ballot((n - 1) << 16), Record: r, Done: d,
+						Expect: unkai.Ballot((n - 1) << 16), Promised: unkai.Ballot((n - 1) << 16), Record: r, Done: d,
 					})
 					applied[k].Store(n)
 					if err := d.wait(); err != nil {
@@ -94,7 +94,7 @@ func TestSlowRead(t *testing.T) {
 	}{
 		{"write", func(e *Engine) error {
 			d := newWaiter()
-			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: 1 << 16, Record: benchRecord(2<<16, []byte("new")), Done: d})
+			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: 1 << 16, Promised: 1 << 16, Record: benchRecord(2<<16, []byte("new")), Done: d})
 			return d.wait()
 		}, 2 << 16},
 		{"purge", func(e *Engine) error { return e.Purge(1, 4, key, 1<<16) }, 0},
@@ -137,13 +137,13 @@ func TestSlowRead(t *testing.T) {
 				if !overtaken {
 					overtaken = true
 					w := newWaiter()
-					e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Record: benchRecord(3<<16, nil), Done: w})
+					e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Promised: c.want, Record: benchRecord(3<<16, nil), Done: w})
 					if err := w.wait(); err != nil {
 						t.Error(err)
 					}
 				}
 			}
-			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Record: benchRecord(4<<16, nil), Done: d})
+			e.Write(&store.Write{Bucket: 1, Hash: 4, Key: key, Expect: c.want, Promised: c.want, Record: benchRecord(4<<16, nil), Done: d})
 			if err := d.wait(); !errors.Is(err, store.ErrConflict) {
 				t.Errorf("two writes replaced the same record: %v", err)
 			}
@@ -192,7 +192,7 @@ func TestUnsynced(t *testing.T) {
 
 	first, second, barred := newWaiter(), newWaiter(), newWaiter()
 	write := func(d waiter, expect unkai.Ballot, r store.Record) {
-		e.Write(&store.Write{Bucket: 1, Hash: 4, Key: []byte("k"), Expect: expect, Record: r, Done: d})
+		e.Write(&store.Write{Bucket: 1, Hash: 4, Key: []byte("k"), Expect: expect, Promised: expect, Record: r, Done: d})
 	}
 	look := func(ballot unkai.Ballot, unsynced bool) {
 		t.Helper()
@@ -273,7 +273,7 @@ func TestAllocs(t *testing.T) {
 	w := &store.Write{Bucket: 1, Hash: 4, Key: key, Done: d}
 	ballot := unkai.Ballot(0)
 	write := func() {
-		w.Expect, w.Record = ballot, benchRecord(ballot+1<<16, value)
+		w.Expect, w.Promised, w.Record = ballot, ballot, benchRecord(ballot+1<<16, value)
 		ballot += 1 << 16
 		e.Write(w)
 		if err := d.wait(); err != nil {
@@ -288,6 +288,13 @@ func TestAllocs(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("a cached get allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		if f, err := e.Head(1, 4, key); err != nil || f.Record.Ballot != ballot {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("a cached head allocates %v times", n)
 	}
 	if n := testing.AllocsPerRun(5000, write); n > 0.5 {
 		t.Errorf("a write allocates %v times", n)

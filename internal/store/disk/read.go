@@ -30,7 +30,7 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 				t.fetched, t.accessed = true, uint32(a)
 			}
 			s.hits++
-			if t.kind == kindPurge {
+			if t.purge() {
 				s.mu.Unlock()
 				return store.Found{Unsynced: true}, dst, nil
 			}
@@ -84,14 +84,59 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 		}
 		if e.stopped() == nil {
 			s.cache.put(n, key, dst[start:], about{
-				ballot: rec.Ballot, valueLen: len(rec.Item.Value), tombstone: rec.Tombstone,
+				ballot: rec.Ballot, promise: rec.Promise, kind: rec.Kind(), valueLen: len(rec.Item.Value),
 				accessed: uint32(a), fetched: a != store.NoAccess,
 			})
 		}
 		s.mu.Unlock()
 		dst = value(&rec, dst, start)
-		return store.Found{Record: rec}, dst, nil
+		return store.Found{Record: rec, Size: len(rec.Item.Value)}, dst, nil
 	}
+}
+
+// Head implements store.Engine. It verifies all of the record.
+func (e *Engine) Head(b unkai.Bucket, hash uint64, key []byte) (store.Found, error) {
+	mixed := mix(b, hash)
+	s := &e.shards[shardOf(mixed)]
+	s.mu.Lock()
+	n := name{mixed, e.gens[b].Load(), b}
+	if e.stopped() == nil {
+		var f store.Found
+		var raw []byte
+		known := true
+		if p, t := s.pending(n, key); t != nil {
+			f, raw = store.Found{Unsynced: true, Fetched: t.fetched, Accessed: t.accessed}, p.recordOf(t)
+			if t.purge() {
+				s.hits++
+				s.mu.Unlock()
+				return store.Found{Unsynced: true}, nil
+			}
+		} else if slot := s.cache.find(n, key); slot >= 0 {
+			t := s.cache.at(slot)
+			f, raw = store.Found{Fetched: t.has(markFetched), Accessed: t.accessed()}, t.record()
+		} else {
+			known = false
+		}
+		if known {
+			rec, err := store.DecodeRecord(key, raw)
+			if err == nil {
+				f.Record, f.Size = rec, len(rec.Item.Value)
+				f.Record.Item.Value = nil
+				s.hits++
+				s.mu.Unlock()
+				return f, nil
+			}
+		}
+	}
+	s.mu.Unlock()
+	buf := e.scratch.Get().(*[]byte)
+	f, raw, err := e.Get(b, hash, key, (*buf)[:0], store.NoAccess)
+	f.Record.Item.Value = nil
+	if cap(raw) <= keepData {
+		*buf = raw[:0]
+	}
+	e.scratch.Put(buf)
+	return f, err
 }
 
 // found decodes the record at dst[start:] and leaves only its value there.
@@ -101,16 +146,12 @@ func (e *Engine) found(f store.Found, key, dst []byte, start int) (store.Found, 
 		return store.Found{}, dst[:start], e.damage(key, err)
 	}
 	dst = value(&rec, dst, start)
-	f.Record = rec
+	f.Record, f.Size = rec, len(rec.Item.Value)
 	return f, dst, nil
 }
 
 // value moves the value of r, which is in dst[start:], to dst[start].
 func value(r *store.Record, dst []byte, start int) []byte {
-	if r.Tombstone {
-		r.Item.Value = nil
-		return dst[:start]
-	}
 	end := start + copy(dst[start:], r.Item.Value)
 	r.Item.Value = dst[start:end:end]
 	return dst[:end]
@@ -192,8 +233,8 @@ func (e *Engine) current(s *shard, w *store.Write, mixed uint64) (name, state, e
 
 func (e *Engine) loadState(w *store.Write) (state, error) {
 	buf := e.scratch.Get().(*[]byte)
-	rec, raw, ok, err := e.load(w.Bucket, w.Hash, w.Key, (*buf)[:0], w.Expect == 0)
-	st := state{rec.Ballot, ok, ok && !rec.Tombstone, len(rec.Item.Value)}
+	rec, raw, _, err := e.load(w.Bucket, w.Hash, w.Key, (*buf)[:0], w.Expect == 0)
+	st := state{rec.Ballot, rec.Promise, rec.Kind(), len(rec.Item.Value)}
 	if cap(raw) <= keepData {
 		*buf = raw[:0]
 	}

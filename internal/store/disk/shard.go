@@ -58,46 +58,30 @@ func (s *shard) pending(n name, key []byte) (*pending, *pendingEntry) {
 
 // state is what a write has to know of the record that it replaces.
 type state struct {
-	ballot   unkai.Ballot
-	exists   bool
-	item     bool
-	valueLen int
+	ballot, promise unkai.Ballot
+	kind            store.Kind
+	valueLen        int
 }
 
 // known is the state of a key, where memory has it.
 func (s *shard) known(n name, key []byte) (state, bool) {
 	if _, t := s.pending(n, key); t != nil {
-		if t.kind == kindPurge {
-			return state{}, true
-		}
-		return state{t.ballot, true, t.kind == kindItem, int(t.valueLen)}, true
+		return state{t.ballot, t.promise, t.kind, int(t.valueLen)}, true
 	}
 	if slot := s.cache.find(n, key); slot >= 0 {
 		t := s.cache.at(slot)
-		return state{t.ballot(), true, !t.has(markTombstone), t.valueLen()}, true
+		return state{t.ballot(), t.promise(), t.kind(), t.valueLen()}, true
 	}
 	return state{}, false
 }
 
 // append applies a write that was admitted, and counts what it changes.
-func (s *shard) append(n name, w *store.Write, kind entryKind, old state, now uint32) {
-	switch {
-	case old.item:
-		s.counts.items--
-		s.counts.bytes -= int64(len(w.Key) + old.valueLen)
-	case old.exists:
-		s.counts.tombstones--
-	}
-	switch kind {
-	case kindItem:
-		s.counts.items++
-		s.counts.bytes += int64(len(w.Key) + len(w.Record.Item.Value))
-	case kindTombstone:
-		s.counts.tombstones++
-	}
+func (s *shard) append(n name, w *store.Write, old state, now uint32) {
+	s.counts.sub(countOf(old.kind, len(w.Key)+old.valueLen))
+	s.counts.add(countOf(w.Record.Kind(), len(w.Key)+len(w.Record.Item.Value)))
 	s.writes++
 	s.versions[versionOf(n.mixed)]++
-	s.gather().add(n, w, kind, now)
+	s.gather().add(n, w, now)
 }
 
 // take makes what has gathered the group under way, and gives what it changed.
@@ -122,9 +106,9 @@ func (s *shard) settle(gens []atomic.Uint32) (*store.Write, int64) {
 		if s.gather().find(n, key) != nil {
 			continue // it is replaced already; that one will come here
 		}
-		if t.kind != kindPurge {
+		if !t.purge() {
 			s.cache.put(n, key, p.recordOf(t), about{
-				ballot: t.ballot, valueLen: int(t.valueLen), tombstone: t.kind == kindTombstone,
+				ballot: t.ballot, promise: t.promise, kind: t.kind, valueLen: int(t.valueLen),
 				accessed: t.accessed, fetched: t.fetched,
 			})
 		} else if slot := s.cache.find(n, key); slot >= 0 {

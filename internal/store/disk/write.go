@@ -18,11 +18,11 @@ const (
 
 // Write implements store.Engine.
 func (e *Engine) Write(w *store.Write) {
-	kind := kindItem
-	if w.Record.Tombstone {
-		kind = kindTombstone
+	err := w.Record.Check()
+	if err == nil {
+		err = e.apply(w, false)
 	}
-	if err := e.apply(w, kind); err != nil {
+	if err != nil {
 		w.Err = fmt.Errorf("writing a record: %w", err)
 		w.Done.WriteDone(w)
 	}
@@ -32,7 +32,7 @@ func (e *Engine) Write(w *store.Write) {
 func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error {
 	done := newWaiter()
 	w := &store.Write{Bucket: b, Hash: hash, Key: key, Expect: at, Done: done}
-	err := e.apply(w, kindPurge)
+	err := e.apply(w, true)
 	if err == nil {
 		err = done.wait()
 	}
@@ -43,7 +43,7 @@ func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot)
 }
 
 // apply puts w into the group that gathers, or says why it cannot be.
-func (e *Engine) apply(w *store.Write, kind entryKind) error {
+func (e *Engine) apply(w *store.Write, purge bool) error {
 	if len(w.Key) > maxKeyLength {
 		return fmt.Errorf("key of %d bytes is longer than %d", len(w.Key), maxKeyLength)
 	}
@@ -64,20 +64,20 @@ func (e *Engine) apply(w *store.Write, kind entryKind) error {
 		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
 	}
 	if err == nil {
-		err = e.admit(w, kind, old)
+		err = e.admit(w, purge, old)
 	}
 	if err != nil {
 		s.mu.Unlock()
 		return err
 	}
-	if kind == kindPurge {
+	if purge {
 		// Raised before the record is seen to be gone. That a group may write
 		// it before the purge itself is on the safe side.
-		e.raiseFloor(w.Bucket, w.Expect)
+		e.raiseFloor(w.Bucket, old.promise)
 	}
 	w.Err = nil
 	e.waiting.Add(weight(len(w.Key), len(w.Record.Item.Value)))
-	s.append(n, w, kind, old, now)
+	s.append(n, w, old, now)
 	if bit := uint64(1) << i; e.dirty.Load()&bit == 0 {
 		e.dirty.Or(bit)
 	}
@@ -89,21 +89,28 @@ func (e *Engine) apply(w *store.Write, kind entryKind) error {
 func weight(keyLen, valueLen int) int64 { return int64(keyLen + valueLen + writeWeight) }
 
 // admit says whether w may replace old. The shard's lock is held.
-func (e *Engine) admit(w *store.Write, kind entryKind, old state) error {
+func (e *Engine) admit(w *store.Write, purge bool, old state) error {
 	if err := e.stopped(); err != nil {
 		return err
 	}
 	switch {
 	case w.Expect != old.ballot:
-		return fmt.Errorf("%w: it is %v, not %v", store.ErrConflict, old.ballot, w.Expect)
+		return fmt.Errorf("%w: accepted is %v, not %v", store.ErrConflict, old.ballot, w.Expect)
+	case purge && old.kind == store.KindNone:
+		return fmt.Errorf("%w: there is none", store.ErrConflict)
+	case !purge && w.Promised != old.promise:
+		return fmt.Errorf("%w: promised is %v, not %v", store.ErrConflict, old.promise, w.Promised)
 	case e.waiting.Load() >= maxWaiting:
 		return store.ErrBusy
 	}
-	if kind == kindItem {
-		grows := !old.item || len(w.Record.Item.Value) > old.valueLen
-		return e.space.admit(grows)
+	switch w.Record.Kind() {
+	case store.KindItem:
+		return e.space.admit(old.kind != store.KindItem || len(w.Record.Item.Value) > old.valueLen)
+	case store.KindPromise:
+		return e.space.admit(old.kind == store.KindNone)
+	default:
+		return nil
 	}
-	return nil
 }
 
 func (e *Engine) raiseFloor(b unkai.Bucket, at unkai.Ballot) {

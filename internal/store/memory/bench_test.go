@@ -175,7 +175,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				key := make([]byte, 16)
-				w := &store.Write{Key: key, Done: quiet{}, Expect: 1 << 16}
+				w := &store.Write{Key: key, Done: quiet{}, Expect: 1 << 16, Promised: 1 << 16}
 				w.Record = store.Record{Ballot: 1 << 16, Promise: 1 << 16, Epoch: 1}
 				w.Record.Item = unkai.Item{Value: make([]byte, size), CAS: 1 << 16}
 				for i := seed.Add(1 << 40); pb.Next(); i++ {

@@ -49,7 +49,7 @@ func (e *Engine) beginFilling(b unkai.Bucket) bool {
 	defer e.unlock(b)
 	parts, _ := e.bucketParts(b)
 	for i := range parts {
-		if parts[i].items+parts[i].tombstones > 0 {
+		if parts[i].counts.records() > 0 {
 			return false
 		}
 	}
@@ -82,11 +82,8 @@ func (e *Engine) empty(b unkai.Bucket, floor bool) {
 	for i := range parts {
 		p, s := &parts[i], e.shardOf(first+i)
 		was[i] = index{p.dir, p.depth}
-		s.items -= p.items
-		s.tombstones -= p.tombstones
-		s.bytes -= p.bytes
-		p.dir, p.depth = nil, 0
-		p.items, p.tombstones, p.bytes = 0, 0, 0
+		s.counts.sub(p.counts)
+		p.dir, p.depth, p.counts = nil, 0, counts{}
 	}
 	if floor {
 		e.floors[b].Store(0)

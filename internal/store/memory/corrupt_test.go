@@ -21,7 +21,7 @@ func putNew(t testing.TB, e *Engine, b unkai.Bucket, key []byte, value []byte) {
 // write is a write of an ordinary record.
 func write(b unkai.Bucket, key []byte, expect, ballot unkai.Ballot, value []byte) *store.Write {
 	return &store.Write{
-		Bucket: b, Hash: hashOf(key), Key: key, Expect: expect, Done: quiet{},
+		Bucket: b, Hash: hashOf(key), Key: key, Expect: expect, Promised: expect, Done: quiet{},
 		Record: store.Record{
 			Ballot: ballot, Promise: ballot, Epoch: 1,
 			Item: unkai.Item{Value: value, CAS: uint64(ballot)},

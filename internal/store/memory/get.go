@@ -7,6 +7,37 @@ import (
 	"unkai/internal/store"
 )
 
+// Head implements store.Engine. Of a value in pieces it does not see whether it
+// is as it was written.
+func (e *Engine) Head(b unkai.Bucket, hash uint64, key []byte) (store.Found, error) {
+	p, s, tag := e.locate(b, hash)
+	s.mu.Lock()
+	at, f := s.find(p, tag, b, key)
+	var found store.Found
+	if f == present {
+		found = at.head.found()
+	}
+	s.mu.Unlock()
+	if f == unknown {
+		return store.Found{}, unreadable(key)
+	}
+	return found, nil
+}
+
+// found is what the head tells.
+func (h *head) found() store.Found {
+	return store.Found{
+		Record:   h.record(),
+		Size:     h.length,
+		Fetched:  h.slot[atFetched] != 0,
+		Accessed: binary.LittleEndian.Uint32(h.slot[atAccessed:]),
+	}
+}
+
+func unreadable(key []byte) error {
+	return damaged(key, "the record or its place in the index is not as it was written")
+}
+
 // Get implements store.Engine.
 func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Access) (store.Found, []byte, error) {
 	p, s, tag := e.locate(b, hash)
@@ -15,16 +46,12 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 	if f != present {
 		s.mu.Unlock()
 		if f == unknown {
-			return store.Found{}, dst, damaged(key, "the record or its place in the index is not as it was written")
+			return store.Found{}, dst, unreadable(key)
 		}
 		return store.Found{}, dst, nil
 	}
 	h := &at.head
-	found := store.Found{
-		Record:   h.record(),
-		Fetched:  h.slot[atFetched] != 0,
-		Accessed: binary.LittleEndian.Uint32(h.slot[atAccessed:]),
-	}
+	found := h.found()
 	if a != store.NoAccess {
 		h.slot[atFetched] = 1
 		binary.LittleEndian.PutUint32(h.slot[atAccessed:], uint32(a))

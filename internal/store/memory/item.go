@@ -219,6 +219,18 @@ func (h *head) ballot() unkai.Ballot {
 	return unkai.Ballot(binary.LittleEndian.Uint64(h.slot[atBallot:]))
 }
 
+func (h *head) promise() unkai.Ballot {
+	if h.fields&fieldPromise == 0 {
+		return h.ballot()
+	}
+	return unkai.Ballot(binary.LittleEndian.Uint64(h.slot[fixedLen:]))
+}
+
+func (h *head) kind() store.Kind {
+	r := store.Record{Ballot: h.ballot(), Promise: h.promise(), Tombstone: h.tombstone()}
+	return r.Kind()
+}
+
 // value is the value of a record that is not in pieces.
 func (h *head) value() []byte { return h.slot[h.keyAt+h.keyLen:] }
 
@@ -236,14 +248,14 @@ func (h *head) record() store.Record {
 		Epoch:     unkai.Epoch(le.Uint32(h.slot[atEpoch:])),
 		Tombstone: h.tombstone(),
 	}
-	r.Promise = r.Ballot
+	r.Promise = h.promise()
 	if !r.Tombstone {
 		r.Item.CAS = uint64(r.Ballot)
 	}
 	r.Item.Stale, r.Item.Won = h.fields&fieldStale != 0, h.fields&fieldWon != 0
 	rest := h.slot[fixedLen:]
 	if h.fields&fieldPromise != 0 {
-		r.Promise, rest = unkai.Ballot(le.Uint64(rest)), rest[8:]
+		rest = rest[8:]
 	}
 	if h.fields&fieldCAS != 0 {
 		r.Item.CAS, rest = le.Uint64(rest), rest[8:]

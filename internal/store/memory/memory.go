@@ -164,16 +164,16 @@ func (e *Engine) Barrier(w *store.Write) {
 // Stats implements store.Engine.
 func (e *Engine) Stats() store.Stats {
 	var st store.Stats
+	var c counts
 	for i := range e.shards {
 		s := &e.shards[i]
 		s.mu.Lock()
-		st.Items += s.items
-		st.Tombstones += s.tombstones
-		st.Bytes += s.bytes
+		c.add(s.counts)
 		st.Writes += s.writes
 		st.Damaged += s.damaged
 		s.mu.Unlock()
 	}
+	st.Items, st.Tombstones, st.Promises, st.Bytes = c.items, c.tombstones, c.promises, c.bytes
 	st.Used, st.Full = e.pool.usage()
 	st.Limit = e.pool.limit
 	return st

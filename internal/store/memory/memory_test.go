@@ -252,7 +252,7 @@ func TestAllocations(t *testing.T) {
 		if e.Write(w); w.Err != nil {
 			t.Fatal(w.Err)
 		}
-		w.Expect = 1 << 16
+		w.Expect, w.Promised = 1<<16, 1<<16
 		if n := testing.AllocsPerRun(1000, func() { e.Write(w) }); n != 0 || w.Err != nil {
 			t.Errorf("a write of %d bytes allocates %v times, error %v", size, n, w.Err)
 		}
@@ -261,6 +261,10 @@ func TestAllocations(t *testing.T) {
 		n := testing.AllocsPerRun(1000, func() { _, _, err = e.Get(3, w.Hash, key, dst, 1) })
 		if n != 0 || err != nil {
 			t.Errorf("a get of %d bytes allocates %v times, error %v", size, n, err)
+		}
+		n = testing.AllocsPerRun(1000, func() { _, err = e.Head(3, w.Hash, key) })
+		if n != 0 || err != nil {
+			t.Errorf("a head of %d bytes allocates %v times, error %v", size, n, err)
 		}
 	}
 }

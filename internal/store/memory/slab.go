@@ -69,7 +69,8 @@ type shard struct {
 	idle   []uint32        // pages of the shard that have been given back
 	open   [classes]uint32 // by class: the first chunk with a free slot
 
-	items, tombstones, bytes, writes, damaged int64
+	counts          counts
+	writes, damaged int64
 
 	_ [64]byte // keeps neighbours off this cache line
 }

@@ -58,10 +58,10 @@ type table struct {
 
 // part is a bucket, or a fraction of one: records and their index.
 type part struct {
-	dir                      []table // by the upper bits of the tag
-	depth                    uint8   // log2(len(dir))
-	pins                     *pins
-	items, tombstones, bytes int64
+	dir    []table // by the upper bits of the tag
+	depth  uint8   // log2(len(dir))
+	pins   *pins
+	counts counts
 }
 
 // table for a tag; nil if the part is empty.

@@ -16,6 +16,9 @@ func (e *Engine) Write(w *store.Write) {
 }
 
 func (e *Engine) write(w *store.Write) error {
+	if err := w.Record.Check(); err != nil {
+		return fmt.Errorf("memory: write of %q: %w", w.Key, err)
+	}
 	p, s, tag := e.locate(w.Bucket, w.Hash)
 	l := layoutOf(w.Key, &w.Record)
 	accessed := w.Accessed
@@ -64,14 +67,14 @@ func (e *Engine) write(w *store.Write) error {
 
 // expected reports whether the write may go ahead.
 func expected(w *store.Write, at *place, f finding) error {
-	ballot := unkai.Ballot(0)
+	var ballot, promise unkai.Ballot
 	switch f {
 	case unknown:
 		return damaged(w.Key, "cannot tell whether a write may replace it")
 	case present:
-		ballot = at.head.ballot()
+		ballot, promise = at.head.ballot(), at.head.promise()
 	}
-	if ballot != w.Expect {
+	if ballot != w.Expect || promise != w.Promised {
 		return errConflict
 	}
 	return nil
@@ -205,30 +208,16 @@ func (s *shard) count(p *part, old *head, w *store.Write) {
 		s.discount(p, old)
 	}
 	s.writes++
-	if w.Record.Tombstone {
-		p.tombstones++
-		s.tombstones++
-		return
-	}
-	n := int64(len(w.Key) + len(w.Record.Item.Value))
-	p.items++
-	p.bytes += n
-	s.items++
-	s.bytes += n
+	d := countOf(w.Record.Kind(), len(w.Key)+len(w.Record.Item.Value))
+	p.counts.add(d)
+	s.counts.add(d)
 }
 
 // discount forgets a record in the counts.
 func (s *shard) discount(p *part, h *head) {
-	if h.tombstone() {
-		p.tombstones--
-		s.tombstones--
-		return
-	}
-	n := int64(h.keyLen + h.length)
-	p.items--
-	p.bytes -= n
-	s.items--
-	s.bytes -= n
+	d := countOf(h.kind(), h.keyLen+h.length)
+	p.counts.sub(d)
+	s.counts.sub(d)
 }
 
 // Purge implements store.Engine.
@@ -246,16 +235,17 @@ func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, ballot unkai.Bal
 	if !s.own(p, at.t, always) {
 		return errFull
 	}
+	promise := uint64(at.head.promise())
 	for floor := &e.floors[b]; ; {
 		now := floor.Load()
-		if now >= uint64(ballot) || floor.CompareAndSwap(now, uint64(ballot)) {
+		if now >= promise || floor.CompareAndSwap(now, promise) {
 			break
 		}
 	}
 	s.discount(p, &at.head)
 	s.remove(p, at)
 	s.releaseRecord(p, at.loc, &at.head)
-	if p.items+p.tombstones == 0 {
+	if p.counts.records() == 0 {
 		s.clearTables(p)
 	}
 	return nil

@@ -91,18 +91,21 @@ func counts(t tester, e store.Engine, buckets ...contents) {
 	var w store.Stats
 	for _, m := range buckets {
 		for k, r := range m {
-			if r.Tombstone {
+			switch {
+			case r.Tombstone:
 				w.Tombstones++
-			} else {
+			case r.Ballot == 0:
+				w.Promises++
+			default:
 				w.Items++
 				w.Bytes += int64(len(k) + len(r.Item.Value))
 			}
 		}
 	}
 	s := e.Stats()
-	if s.Items != w.Items || s.Tombstones != w.Tombstones || s.Bytes != w.Bytes {
-		t.Fatalf("counts are %d items, %d tombstones, %d bytes; want %d, %d, %d",
-			s.Items, s.Tombstones, s.Bytes, w.Items, w.Tombstones, w.Bytes)
+	if s.Items != w.Items || s.Tombstones != w.Tombstones || s.Promises != w.Promises || s.Bytes != w.Bytes {
+		t.Fatalf("counts are %d items, %d tombstones, %d promises, %d bytes; want %d, %d, %d, %d",
+			s.Items, s.Tombstones, s.Promises, s.Bytes, w.Items, w.Tombstones, w.Promises, w.Bytes)
 	}
 }
 

@@ -145,22 +145,26 @@ func testRaces(t *testing.T, open Open) {
 		})
 	}
 	wg.Wait()
-	var items, tombs, bytes int64
+	var items, tombs, promises, bytes int64
 	for b := range unkai.Bucket(2) {
 		for en, err := range e.Scan(b) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if en.Record.Tombstone {
+			switch en.Record.Kind() {
+			case store.KindTombstone:
 				tombs++
+				continue
+			case store.KindPromise:
+				promises++
 				continue
 			}
 			items++
 			bytes += int64(len(en.Key) + len(en.Record.Item.Value))
 		}
 	}
-	if s := e.Stats(); s.Items != items || s.Tombstones != tombs || s.Bytes != bytes {
-		t.Errorf("counts are %+v; a scan finds %d items, %d tombstones, %d bytes", s, items, tombs, bytes)
+	if s := e.Stats(); s.Items != items || s.Tombstones != tombs || s.Promises != promises || s.Bytes != bytes {
+		t.Errorf("counts are %+v; a scan finds %d items, %d tombstones, %d promises, %d bytes", s, items, tombs, promises, bytes)
 	}
 }
 
@@ -184,10 +188,14 @@ func raceStep(e store.Engine, rng *rand.Rand, seat unkai.Seat, n uint64, keys in
 	if err := check(key, f.Record); err != nil {
 		return err
 	}
-	next := unkai.MakeBallot(f.Record.Ballot.Counter()+n, seat)
-	switch rng.IntN(12) {
+	next := unkai.MakeBallot(f.Record.Promise.Counter()+n, seat)
+	switch rng.IntN(13) {
 	case 0:
-		err = try(e, newWrite(b, key, f.Record.Ballot, tombstone(next), nil))
+		err = try(e, over(b, key, f.Record, tombstone(next)))
+	case 12:
+		promised := f.Record
+		promised.Promise = next
+		err = try(e, over(b, key, f.Record, promised))
 	case 1:
 		err = e.Purge(b, hashOf(key), key, f.Record.Ballot)
 	case 2:
@@ -224,7 +232,7 @@ func raceStep(e store.Engine, rng *rand.Rand, seat unkai.Seat, n uint64, keys in
 		for range rng.IntN(1 << rng.IntN(12)) {
 			r.Item.Value = append(r.Item.Value, key...)
 		}
-		err = try(e, newWrite(b, key, f.Record.Ballot, r, nil))
+		err = try(e, over(b, key, f.Record, r))
 	}
 	if errors.Is(err, store.ErrConflict) {
 		runtime.Gosched()

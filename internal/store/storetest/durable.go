@@ -65,6 +65,11 @@ func (m *model) live(t tester, e store.Engine, life int) {
 		switch i % 11 {
 		case 3:
 			r = tombstone(r.Ballot)
+		case 4:
+			if old.Ballot != 0 {
+				break // nobody takes back what was accepted
+			}
+			r = store.Record{Promise: r.Ballot, Epoch: 3}
 		case 5:
 			r.Promise += 1 << 30
 			r.Item.Flags, r.Item.Expiry, r.Item.CAS = 7, 1_800_000_000_000, 12345+m.clock
@@ -72,17 +77,17 @@ func (m *model) live(t tester, e store.Engine, life int) {
 		case 7:
 			r.Item.Value = make([]byte, i*300)
 		case 9:
-			if old.Ballot == 0 {
+			if old.Promise == 0 {
 				continue
 			}
 			if err := e.Purge(unkai.Bucket(b), hashOf(key), key, old.Ballot); err != nil {
 				t.Fatalf("purge: %v", err)
 			}
 			delete(m.buckets[b], string(key))
-			m.floors[b] = max(m.floors[b], old.Ballot)
+			m.floors[b] = max(m.floors[b], old.Promise)
 			continue
 		}
-		put(t, e, unkai.Bucket(b), key, old.Ballot, r)
+		putOver(t, e, unkai.Bucket(b), key, old, r)
 		m.buckets[b][string(key)] = r
 	}
 	if life%2 == 1 {

@@ -35,9 +35,12 @@ func (m *model) drawRecord(t *rapid.T) store.Record {
 	if rapid.IntRange(0, 3).Draw(t, "promised") == 0 {
 		r.Promise = b + 1<<20
 	}
-	if rapid.IntRange(0, 4).Draw(t, "tombstone") == 0 {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
 		r.Tombstone = true
 		return r
+	case 1:
+		return store.Record{Promise: b, Epoch: r.Epoch}
 	}
 	r.Item.CAS = uint64(b)
 	if rapid.IntRange(0, 3).Draw(t, "own cas") == 0 {
@@ -78,19 +81,22 @@ func (m *model) actions(e store.Engine) map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"write": func(t *rapid.T) {
 			b, k := bucket.Draw(t, "bucket"), key.Draw(t, "key")
-			expect := m.buckets[b][string(k)].Ballot
-			wrong := rapid.IntRange(0, 5).Draw(t, "wrong") == 0
-			if wrong {
-				expect += 1 << 16
+			was := m.buckets[b][string(k)]
+			wrong := rapid.IntRange(0, 11).Draw(t, "wrong")
+			switch wrong {
+			case 0:
+				was.Ballot += 1 << 16
+			case 1:
+				was.Promise += 1 << 16
 			}
 			r := m.drawRecord(t)
-			err := try(e, newWrite(unkai.Bucket(b), k, expect, r, nil))
+			err := try(e, over(unkai.Bucket(b), k, was, r))
 			switch {
-			case wrong && !errors.Is(err, store.ErrConflict):
-				t.Fatalf("a write on a wrong ballot: %v", err)
-			case !wrong && err != nil:
+			case wrong < 2 && !errors.Is(err, store.ErrConflict):
+				t.Fatalf("a write on a wrong ballot or promise: %v", err)
+			case wrong >= 2 && err != nil:
 				t.Fatalf("write: %v", err)
-			case !wrong:
+			case wrong >= 2:
 				m.buckets[b][string(k)] = r
 			}
 			want(t, e, unkai.Bucket(b), k, m.buckets[b][string(k)])
@@ -117,7 +123,7 @@ func (m *model) actions(e store.Engine) map[string]func(*rapid.T) {
 				t.Fatalf("purge: %v", err)
 			}
 			delete(m.buckets[b], string(k))
-			m.floors[b] = max(m.floors[b], at)
+			m.floors[b] = max(m.floors[b], r.Promise)
 		},
 		"drop": func(t *rapid.T) {
 			b := bucket.Draw(t, "bucket")
@@ -150,7 +156,7 @@ func (m *model) actions(e store.Engine) map[string]func(*rapid.T) {
 			for range 5 {
 				k := key.Draw(t, "key")
 				r := m.drawRecord(t)
-				if err := try(e, newWrite(unkai.Bucket(b), k, m.buckets[b][string(k)].Ballot, r, nil)); err != nil {
+				if err := try(e, over(unkai.Bucket(b), k, m.buckets[b][string(k)], r)); err != nil {
 					t.Fatalf("write during a snapshot: %v", err)
 				}
 				m.buckets[b][string(k)] = r

@@ -78,7 +78,7 @@ func testFields(t *testing.T, open Open) {
 	}
 	// What was promised before anything was accepted can be built upon.
 	key := []byte("special 0")
-	put(t, e, 1, key, 0, item(at(9), "accepted"))
+	putOver(t, e, 1, key, store.Record{Promise: at(9)}, item(at(9), "accepted"))
 	want(t, e, 1, key, item(at(9), "accepted"))
 }
 

@@ -51,6 +51,10 @@ func Run(t *testing.T, open func(t *testing.T, opts Options) store.Engine) {
 		{"Drop", testDrop},
 		{"Purge", testPurge},
 		{"Model", testModel},
+		{"Head", testHead},
+		{"Promises", testPromises},
+		{"Promised", testPromised},
+		{"Invalid", testInvalid},
 		{"Full", testFull},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })

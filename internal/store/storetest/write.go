@@ -51,9 +51,17 @@ func tombstone(b unkai.Ballot) store.Record {
 	return store.Record{Ballot: b, Promise: b, Epoch: 1, Tombstone: true}
 }
 
-// newWrite is a write whose Done is told to d.
+// newWrite is a write over a record without a promise of its own, whose Done is
+// told to d.
 func newWrite(b unkai.Bucket, key []byte, expect unkai.Ballot, r store.Record, d done) *store.Write {
-	return &store.Write{Bucket: b, Hash: hashOf(key), Key: key, Expect: expect, Record: r, Done: d}
+	return &store.Write{Bucket: b, Hash: hashOf(key), Key: key, Expect: expect, Promised: expect, Record: r, Done: d}
+}
+
+// over is a write over that record.
+func over(b unkai.Bucket, key []byte, was, r store.Record) *store.Write {
+	w := newWrite(b, key, was.Ballot, r, nil)
+	w.Promised = was.Promise
+	return w
 }
 
 // try writes, waits until the write has ended, and returns its error. An
@@ -80,6 +88,14 @@ func put(t tester, e store.Engine, b unkai.Bucket, key []byte, expect unkai.Ball
 	}
 }
 
+// putOver replaces a record, and fails the test if that fails.
+func putOver(t tester, e store.Engine, b unkai.Bucket, key []byte, was, r store.Record) {
+	t.Helper()
+	if err := try(e, over(b, key, was, r)); err != nil {
+		t.Fatalf("write of %s at %v over %v: %v", show(key), r.Ballot, was.Ballot, err)
+	}
+}
+
 // barrier waits until everything applied so far is durable.
 func barrier(t tester, e store.Engine) {
 	t.Helper()
@@ -99,6 +115,9 @@ func get(t tester, e store.Engine, b unkai.Bucket, key []byte) store.Record {
 	if err != nil {
 		t.Fatalf("get of %s: %v", show(key), err)
 	}
+	if f.Size != len(f.Record.Item.Value) {
+		t.Fatalf("get of %s: the size is %d, of %d bytes", show(key), f.Size, len(f.Record.Item.Value))
+	}
 	return f.Record
 }
 
@@ -108,6 +127,24 @@ func want(t tester, e store.Engine, b unkai.Bucket, key []byte, r store.Record) 
 	if d := diff(get(t, e, b, key), r); d != "" {
 		t.Fatalf("bucket %d, key %s: %s", b, show(key), d)
 	}
+	h := head(t, e, b, key)
+	if h.Record.Item.Value != nil || h.Size != len(r.Item.Value) {
+		t.Fatalf("bucket %d, key %s: head gives %d bytes and the size %d, want nil and %d",
+			b, show(key), len(h.Record.Item.Value), h.Size, len(r.Item.Value))
+	}
+	r.Item.Value = nil
+	if d := diff(h.Record, r); d != "" {
+		t.Fatalf("bucket %d, key %s, head: %s", b, show(key), d)
+	}
+}
+
+func head(t tester, e store.Engine, b unkai.Bucket, key []byte) store.Found {
+	t.Helper()
+	f, err := e.Head(b, hashOf(key), key)
+	if err != nil {
+		t.Fatalf("head of %s: %v", show(key), err)
+	}
+	return f
 }
 
 // diff says in what got is not as wanted; "" if in nothing.
