@@ -199,10 +199,10 @@ func (n *Node) openStore() (err error) {
 
 func (n *Node) openRooms() {
 	n.mu.Lock()
-	n.replica = replica.New(n.engine, n.manager.Topology)
+	n.replica = replica.New(n.engine, n.id, n.manager.Topology)
 	n.mu.Unlock()
 	n.coordinator = coordinator.New(coordinator.Config{
-		Replica: n.replica, Self: n.id, Topology: n.manager.Topology,
+		Local: n.replica, Self: n.id, Topology: n.manager.Topology,
 		Now: n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,
 	})
 	n.gateway = gateway.New(gateway.Config{

@@ -11,6 +11,8 @@ package coordinator
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +20,6 @@ import (
 
 	"unkai"
 	"unkai/internal/core/command"
-	"unkai/internal/core/register"
 	"unkai/internal/core/ring"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
@@ -26,43 +27,66 @@ import (
 )
 
 // Replica is one holder of a key. Each method reports whether the answer is in
-// the call already; otherwise the call's Answered hears of it.
+// the call already; otherwise the call's Answered hears of it, in bounded time
+// unless the replica is in this process.
 type Replica interface {
 	Read(*replica.Call) bool
+	Prepare(*replica.Call) bool
 	Accept(*replica.Call) bool
 }
 
 // Config is what a coordinator needs.
 type Config struct {
-	// Replica holds every key of a cluster of one node.
-	Replica  Replica
-	Self     unkai.NodeID
+	Self  unkai.NodeID
+	Local Replica // this node's
+	// Remote is the replica of another node, nil when there is no way to it.
+	// A cluster of one needs none.
+	Remote func(unkai.NodeID) Replica
+	// Alive reports whether a node is worth asking first. Nil: all are.
+	Alive func(unkai.NodeID) bool
+	// Behind hears of a node that knows a newer topology. It must not block.
+	Behind   func(unkai.NodeID)
 	Topology func() *topology.Topology
 	Now      func() int64  // milliseconds since 1970
 	MaxValue int           // bytes
 	Timeout  time.Duration // for one batch
+	// Floor is a counter up to which this node may have used ballots in earlier
+	// lives; Reserve makes durable that it will use them up to another one. Nil:
+	// there was no earlier life and there will be none.
+	Floor   uint64
+	Reserve func(counter uint64) error
+	// Rand gives random numbers for waiting before a round is tried again. Nil:
+	// those of math/rand.
+	Rand func() uint64
 }
+
+// ErrMoved: this node does not hold the key's bucket. Nothing was tried.
+var ErrMoved = errors.New("the key is held by other nodes")
 
 // Why an operation failed without having been applied.
 var (
 	errTimeout = errors.New("the replicas did not answer in time")
 	errFenced  = errors.New("the topology keeps changing; try again")
 	errRefused = errors.New("another coordinator was faster; try again")
+	errAway    = errors.New("too few of its replicas can be reached")
+	errUnclear = errors.New("another coordinator took over before it was known to be stored")
 )
 
 // Coordinator is safe for concurrent use; a batch is one goroutine's.
 type Coordinator struct {
-	cfg     Config
-	space   ring.Space
-	stripes [4096]stripe
-	works   sync.Pool
-	rounds  sync.Pool
+	cfg      Config
+	space    ring.Space
+	stripes  [4096]stripe
+	works    sync.Pool
+	rounds   sync.Pool
+	polls    sync.Pool
+	reserved reservation
 
 	counters counters
 }
 
 type counters struct {
-	shared, expired, retried, timeouts atomic.Int64
+	shared, expired, retried, timeouts, prepared, hedged atomic.Int64
 }
 
 // Stats counts what a coordinator did beyond the usual, so that the usual need
@@ -72,30 +96,50 @@ type Stats struct {
 	Expired  int64 // items found expired and made tombstones
 	Retried  int64 // rounds begun again under a newer epoch or ballot
 	Timeouts int64 // operations that got no answer in time
+	Prepared int64 // rounds that had to ask for promises
+	Hedged   int64 // reads for which more replicas were asked than needed
 }
 
 // stripe holds the rounds of the keys that hash to it.
 type stripe struct {
 	sync.Mutex
-	open atomic.Int32 // len(rounds), to be read without the lock
-	head *round
-	_    [40]byte
+	open  atomic.Int32 // len(rounds), to be read without the lock
+	head  *round
+	owned *[ownedPerStripe]owned
+	floor uint64 // counters up to here may have been used for its keys
+	_     [24]byte
 }
 
 // New is a coordinator. The hash space of its cluster is fixed from then on.
 func New(cfg Config) *Coordinator {
-	return &Coordinator{
+	if cfg.Behind == nil {
+		cfg.Behind = func(unkai.NodeID) {}
+	}
+	if cfg.Reserve == nil {
+		cfg.Reserve = func(uint64) error { return nil }
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Uint64
+	}
+	c := &Coordinator{
 		cfg:    cfg,
 		space:  cfg.Topology().Space(),
 		works:  sync.Pool{New: func() any { return newWork() }},
 		rounds: sync.Pool{New: func() any { return new(round) }},
+		polls:  sync.Pool{New: func() any { return new(poll) }},
 	}
+	c.reserved.save = cfg.Reserve
+	c.reserved.upTo.Store(cfg.Floor)
+	return c
 }
 
 // Stats are the counters at this moment.
 func (c *Coordinator) Stats() Stats {
 	n := &c.counters
-	return Stats{n.shared.Load(), n.expired.Load(), n.retried.Load(), n.timeouts.Load()}
+	return Stats{
+		Shared: n.shared.Load(), Expired: n.expired.Load(), Retried: n.retried.Load(),
+		Timeouts: n.timeouts.Load(), Prepared: n.prepared.Load(), Hedged: n.hedged.Load(),
+	}
 }
 
 // Do answers the operations of b that have no result yet, in order, and at
@@ -117,6 +161,9 @@ func (c *Coordinator) Do(b *unkai.Batch) {
 		result := &b.Results[first+started]
 		*result = unkai.Result{}
 		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started}
+		if w.direct > 0 && w.reading(t, started) {
+			break // a direct read of the key may yet become a round, and must come first
+		}
 		started++
 		open := w.open
 		w.open++
@@ -142,6 +189,7 @@ func (c *Coordinator) start(w *work, t *task) {
 	if command.ReadsOnly(t.op) && (s.open.Load() == 0 || !s.has(t)) && c.direct(w, t) {
 		return
 	}
+	t.state = waiting
 	if r := c.join(s, t); r != nil {
 		c.lead(w, r)
 	}
@@ -165,48 +213,15 @@ func (s *stripe) find(t *task) *round {
 	return nil
 }
 
-// direct answers a read without a round, or will when the replica has. It
-// reports false when only a round can: when the item has to be changed after
-// all, or the epoch has passed.
-func (c *Coordinator) direct(w *work, t *task) bool {
-	top := c.cfg.Topology()
-	call := w.call
-	call.Epoch, call.Bucket, call.Hash, call.Key = top.Epoch, c.space.Bucket(t.hash), t.hash, t.op.Key
-	call.Access, call.Buf, call.Answered, call.Tag = access(t.op, w.now), w.batch.Values, w, t.index
-	if !c.cfg.Replica.Read(call) {
-		w.call = new(replica.Call) // this one is the replica's until it has answered
-		t.state = inFlight
-		return true
+func (c *Coordinator) remote(id unkai.NodeID) Replica {
+	if id == 0 || c.cfg.Remote == nil {
+		return nil
 	}
-	if call.Status == replica.OK {
-		w.batch.Values = call.Buf
-	}
-	return c.directed(w, t, top, call)
+	return c.cfg.Remote(id)
 }
 
-// directed ends a direct read.
-func (c *Coordinator) directed(w *work, t *task, top *topology.Topology, call *replica.Call) bool {
-	if call.Status == replica.Fenced {
-		return false
-	}
-	if call.Status != replica.OK {
-		*t.result = failure(call)
-		t.state = answered
-		w.open--
-		return true
-	}
-	law := command.Law{Now: w.now, MaxValue: c.cfg.MaxValue}
-	out, _ := law.Apply(visible(top, &call.Found.Record), t.op, nil)
-	if out.Changed {
-		// The round will read again; the key was not read by anybody in between.
-		t.peeked, t.fetched, t.accessed = true, call.Found.Fetched, call.Found.Accessed
-		return false
-	}
-	*t.result = out.Result
-	t.result.Fetched, t.result.Accessed = call.Found.Fetched, call.Found.Accessed
-	t.state = answered
-	w.open--
-	return true
+func (c *Coordinator) alive(id unkai.NodeID) bool {
+	return id != 0 && (c.cfg.Alive == nil || c.cfg.Alive(id))
 }
 
 // access is how an operation counts as an access of its key.
@@ -239,11 +254,11 @@ func failure(call *replica.Call) unkai.Result {
 	}
 }
 
-// ballot is the next ballot of this node above everything seen.
-func (c *Coordinator) ballot(top *topology.Topology, seen unkai.Ballot) (unkai.Ballot, bool) {
-	self, ok := top.Node(c.cfg.Self)
-	if !ok {
-		return 0, false
+// short says how many of those it needs a poll could not win.
+func (q *poll) short() error {
+	need := q.route.Write.Present.Need
+	if q.err == nil {
+		return errRefused
 	}
-	return register.Next(seen, self.Seat), true
+	return fmt.Errorf("%d of %d replicas are needed: %w", need, q.route.Write.Present.Members.Count(), q.err)
 }

@@ -31,10 +31,13 @@ type house struct {
 func open(timeout time.Duration) *house {
 	h := &house{engine: newEngine()}
 	top := topology.New(42, 16, 3, 2, 2, topology.Node{ID: self, Weight: 1})
+	if err := top.Seal(); err != nil {
+		panic(err)
+	}
 	h.top.Store(&top)
 	h.now.Store(1_000_000)
 	h.Coordinator = coordinator.New(coordinator.Config{
-		Replica: replica.New(h.engine, h.top.Load), Self: self, Topology: h.top.Load,
+		Local: replica.New(h.engine, self, h.top.Load), Self: self, Topology: h.top.Load,
 		Now: h.now.Load, MaxValue: 1 << 20, Timeout: timeout,
 	})
 	return h
@@ -304,6 +307,9 @@ func TestFlushForgets(t *testing.T) {
 	h := open(time.Minute)
 	h.do(set("k", "v"), set("n", "5"))
 	next := h.top.Load().Flush()
+	if err := next.Seal(); err != nil {
+		t.Fatal(err)
+	}
 	h.top.Store(&next)
 	for i, got := range h.do(get("k"), unkai.Op{Kind: unkai.Increment, Key: []byte("n"), Delta: 1}, set("k", "w"), get("k")) {
 		if want := []string{"miss", "miss", "ok", "ok w"}[i]; short(got) != want {
@@ -317,10 +323,13 @@ func TestStaleEpochIsAskedAgain(t *testing.T) {
 	h := open(time.Minute)
 	h.do(set("k", "v"))
 	stale := h.top.Load()
-	next := stale.FlushLater(99_000_000)
+	next := stale.Flush()
+	if err := next.Seal(); err != nil {
+		t.Fatal(err)
+	}
 	looks := 0
 	c := coordinator.New(coordinator.Config{
-		Replica: replica.New(h.engine, func() *topology.Topology { return &next }), Self: self,
+		Local: replica.New(h.engine, self, func() *topology.Topology { return &next }), Self: self,
 		Topology: func() *topology.Topology {
 			if looks++; looks%3 != 0 {
 				return stale
@@ -331,7 +340,7 @@ func TestStaleEpochIsAskedAgain(t *testing.T) {
 	})
 	h.Coordinator = c
 	for i, got := range h.do(get("k"), set("k", "w"), get("k")) {
-		if want := []string{"ok v", "ok", "ok w"}[i]; short(got) != want {
+		if want := []string{"miss", "ok", "ok w"}[i]; short(got) != want {
 			t.Errorf("operation %d: %s, want %s", i, short(got), want)
 		}
 	}

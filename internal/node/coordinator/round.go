@@ -2,9 +2,10 @@ package coordinator
 
 import (
 	"sync/atomic"
+	"time"
 
 	"unkai"
-	"unkai/internal/core/command"
+	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
 	"unkai/internal/store"
@@ -25,9 +26,20 @@ type round struct {
 	serving *task // in order
 	phase   phase
 	tries   int
+	limit   int // how many tasks it may serve at once; 0: maxShared
 	top     *topology.Topology
-	now     int64
-	call    replica.Call
+	route   *topology.Route
+	self    int   // this node's member number
+	now     int64 // milliseconds since 1970
+	until   time.Time
+	// call reads at this node's replica, and in a cluster of one also writes.
+	call     replica.Call
+	proposer register.Proposer
+	poll     *poll
+	// What the tasks have made of the key, to be accepted.
+	item     unkai.Item
+	fetched  bool
+	accessed uint32
 	// Two buffers for new values: the item may alias one while the next value
 	// is made in the other, so that many appends need no more than two values.
 	scratch [2][]byte
@@ -37,9 +49,11 @@ type round struct {
 type phase uint8
 
 const (
-	begin     phase = iota // read the key's state
-	reading                // the state is there
-	accepting              // the replica has answered to the accept
+	begin   phase = iota // read the key's state
+	reading              // the state is there
+	writing              // the one replica has answered to the accept
+	polling              // the poll is decided
+	retry                // look for what became of a proposal
 )
 
 const (
@@ -47,8 +61,9 @@ const (
 	// ballot.
 	maxTries = 16
 	// maxShared bounds how many operations one round serves, and so how long
-	// one leader works for others.
-	maxShared = 1024
+	// one leader works for others. Each finds a cas unique of its own below the
+	// round's ballot.
+	maxShared = register.Stride
 	// maxKept is how large a buffer a pooled round keeps, in bytes.
 	maxKept = 64 << 10
 )
@@ -113,39 +128,6 @@ func (c *Coordinator) withdraw(t *task) bool {
 	return false
 }
 
-// lead makes w the leader of a round and starts it.
-func (c *Coordinator) lead(w *work, r *round) {
-	w.led++
-	r.leader, r.phase, r.tries = w, begin, 0
-	c.proceed(w, r)
-}
-
-// proceed goes on with a round as far as it goes without waiting.
-func (c *Coordinator) proceed(w *work, r *round) {
-	for {
-		var more bool
-		switch r.phase {
-		case begin:
-			more = c.read(w, r)
-		case reading:
-			more = c.apply(w, r)
-		default:
-			more = c.conclude(w, r)
-		}
-		if !more {
-			return
-		}
-	}
-}
-
-// CallAnswered implements replica.Answered: the round's leader goes on, or, when
-// it has left, somebody new.
-func (r *round) CallAnswered(*replica.Call) {
-	if !r.leader.post(event{round: r}) {
-		r.c.adopt(r)
-	}
-}
-
 // adopt gives a round whose leader has left a goroutine that sees it through.
 // There are as many as calls that replicas have not answered in time.
 func (c *Coordinator) adopt(r *round) {
@@ -160,191 +142,6 @@ func (c *Coordinator) adopt(r *round) {
 			}
 		}
 	}()
-}
-
-func (c *Coordinator) read(w *work, r *round) bool {
-	r.phase = reading
-	r.top, r.now = c.cfg.Topology(), c.cfg.Now()
-	call := &r.call
-	call.Epoch, call.Bucket, call.Hash, call.Key = r.top.Epoch, c.space.Bucket(r.hash), r.hash, r.key
-	call.Access, call.Buf, call.Answered = store.NoAccess, call.Buf[:0], r
-	s := c.stripe(r.hash)
-	s.Lock()
-	for t := r.first; t != nil && call.Access == store.NoAccess; t = t.next {
-		call.Access = access(t.op, r.now)
-	}
-	s.Unlock()
-	return c.cfg.Replica.Read(call)
-}
-
-// again reports whether the round may begin anew: the answer was not about the
-// operations but about the epoch or the ballot.
-func (r *round) again() bool {
-	if r.call.Status != replica.Fenced && r.call.Status != replica.Refused {
-		return false
-	}
-	r.tries++
-	if r.tries > maxTries {
-		return false
-	}
-	r.c.counters.retried.Add(1)
-	r.phase = begin
-	return true
-}
-
-// apply takes the tasks that wait and applies them one after another.
-func (c *Coordinator) apply(w *work, r *round) bool {
-	if r.call.Status != replica.OK && r.again() {
-		return true
-	}
-	s := c.stripe(r.hash)
-	s.Lock()
-	r.serving = r.first
-	last := (*task)(nil)
-	for t, n := r.first, 0; t != nil && n < maxShared; t, n = t.next, n+1 {
-		atomic.StoreUint32(&t.state, applying)
-		last = t
-	}
-	if last == nil || last.next == nil {
-		r.first, r.last = nil, nil
-	} else {
-		r.first, last.next = last.next, nil
-	}
-	s.Unlock()
-	if r.call.Status != replica.OK {
-		res := failure(&r.call)
-		for t := r.serving; t != nil; t = t.next {
-			*t.result = res
-		}
-		return c.settle(w, r)
-	}
-
-	found := &r.call.Found
-	item := visible(r.top, &found.Record)
-	fetched, accessed := found.Fetched, found.Accessed
-	seen, changes := r.call.Seen, false
-	free := 0 // the buffer that item does not alias
-	for t := r.serving; t != nil; t = t.next {
-		ballot, ok := c.ballot(r.top, seen)
-		if !ok {
-			*t.result = failure(&replica.Call{Status: replica.Fenced})
-			continue
-		}
-		law := command.Law{Now: r.now, CAS: uint64(ballot), MaxValue: c.cfg.MaxValue}
-		var out command.Outcome
-		out, r.scratch[free] = law.Apply(item, t.op, r.scratch[free][:0])
-		*t.result, t.mutant, t.behind = out.Result, out.Changed, changes
-		switch {
-		case out.Result.Created:
-		case t.peeked:
-			t.result.Fetched, t.result.Accessed = t.fetched, t.accessed
-		default:
-			t.result.Fetched, t.result.Accessed = fetched, accessed
-		}
-		t.keepValue(w)
-		if out.Changed {
-			if item.Exists() && !out.Item.Exists() && t.op.Kind != unkai.Delete {
-				c.counters.expired.Add(1)
-			}
-			item, seen, changes = out.Item, ballot, true
-			if len(r.scratch[free]) > 0 {
-				free = 1 - free
-			}
-		}
-		if out.Replaced {
-			fetched, accessed = false, 0
-		}
-		if a := access(t.op, r.now); a != store.NoAccess && t.result.Status == unkai.OK {
-			fetched, accessed = true, uint32(a)
-		}
-	}
-	if !changes {
-		return c.settle(w, r)
-	}
-	if n := r.shared(); n > 0 {
-		c.counters.shared.Add(n)
-	}
-	r.phase = accepting
-	call := &r.call
-	call.Ballot, call.Next, call.Item = seen, 0, item
-	call.Fetched, call.Accessed = fetched, accessed
-	if c.cfg.Replica.Accept(call) {
-		return true
-	}
-	// The replica has copied what it needs. It may answer at any moment, but to
-	// this goroutine, so the tasks can still be marked.
-	for t := r.serving; t != nil; t = t.next {
-		atomic.StoreUint32(&t.state, inFlight)
-	}
-	return false
-}
-
-// shared is how many tasks are served beside the first.
-func (r *round) shared() (n int64) {
-	for t := r.serving.next; t != nil; t = t.next {
-		n++
-	}
-	return n
-}
-
-// keepValue gives the value of a Get memory of its own, or of its batch when
-// that is the leader's.
-func (t *task) keepValue(leader *work) {
-	v := t.result.Item.Value
-	t.result.Item.Value = nil
-	switch {
-	case t.op.Kind != unkai.Get || t.op.NoValue || len(v) == 0:
-	case t.work == leader:
-		b := leader.batch
-		start := len(b.Values)
-		b.Values = append(b.Values, v...)
-		t.result.Item.Value = b.Values[start:len(b.Values):len(b.Values)]
-	default:
-		t.result.Item.Value = append([]byte(nil), v...)
-	}
-}
-
-// conclude ends a round whose accept was answered.
-func (c *Coordinator) conclude(w *work, r *round) bool {
-	if r.call.Status == replica.OK {
-		return c.settle(w, r)
-	}
-	r.reclaim()
-	if r.again() {
-		c.requeue(r, r.serving)
-		return true
-	}
-	// What was answered before the first change saw what is durable. The one
-	// that made that change may have been abandoned and is then not here.
-	var before *task
-	t := r.serving
-	for t != nil && !t.mutant && !t.behind {
-		before, t = t, t.next
-	}
-	if t == nil {
-		return c.settle(w, r)
-	}
-	if r.call.Status == replica.Failed {
-		// The first change is what failed; those behind it get a round without it.
-		if !t.behind {
-			*t.result = failure(&r.call)
-			before, t = t, t.next
-		}
-		if t != nil {
-			c.requeue(r, t)
-			if before != nil {
-				before.next = nil
-			}
-		}
-		return c.settle(w, r)
-	}
-	for ; t != nil; t = t.next {
-		*t.result = failure(&r.call)
-		if !t.mutant {
-			t.result.Status = unkai.Failed // it would have been told of what is in doubt
-		}
-	}
-	return c.settle(w, r)
 }
 
 // reclaim makes the tasks in flight the leader's again, and forgets those that
@@ -414,7 +211,7 @@ func (c *Coordinator) settle(w *work, r *round) bool {
 	}
 	leader := r.first.work
 	s.Unlock()
-	r.phase, r.tries = begin, 0
+	r.renew()
 	if leader == w {
 		return true
 	}
@@ -435,8 +232,8 @@ func (s *stripe) remove(r *round) {
 }
 
 func (r *round) recycle() {
-	r.leader, r.top = nil, nil
-	r.call.Item, r.call.Found = unkai.Item{}, store.Found{}
+	r.leader, r.top, r.route, r.item, r.limit = nil, nil, nil, unkai.Item{}, 0
+	r.call.Item, r.call.Found, r.call.Err = unkai.Item{}, store.Found{}, nil
 	if max(cap(r.call.Buf), cap(r.scratch[0]), cap(r.scratch[1])) > maxKept {
 		r.call, r.scratch = replica.Call{}, [2][]byte{}
 	}

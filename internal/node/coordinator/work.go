@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/core/quorum"
 	"unkai/internal/node/replica"
+	"unkai/internal/store"
 )
 
 // task is one operation on its way through a coordinator. Its operation and
@@ -20,8 +22,9 @@ type task struct {
 	index  int
 	state  uint32 // atomic, except where only one goroutine can know the task
 	next   *task
-	mutant bool // it changed the item in the round that serves it
-	behind bool // its answer rests on a change before it in that round
+	poll   *poll // of a direct read that other replicas are asked for
+	mutant bool  // it changed the item in the round that serves it
+	behind bool  // its answer rests on a change before it in that round
 
 	// What a direct read found, before it turned out to need a round.
 	peeked, fetched bool
@@ -42,14 +45,15 @@ const (
 // work is a batch on its way through a coordinator, and the rounds that its
 // goroutine leads.
 type work struct {
-	c     *Coordinator
-	batch *unkai.Batch
-	tasks []task
-	open  int           // tasks not answered; only its own goroutine counts
-	led   int           // rounds it leads; likewise
-	call  *replica.Call // for the next direct read
-	timer *time.Timer
-	now   int64 // when the batch came, in milliseconds since 1970
+	c      *Coordinator
+	batch  *unkai.Batch
+	tasks  []task
+	open   int           // tasks not answered; only its own goroutine counts
+	led    int           // rounds it leads; likewise
+	direct int           // direct reads under way; likewise
+	call   *replica.Call // for the next direct read of the one replica
+	timer  *time.Timer
+	now    int64 // when the batch came, in milliseconds since 1970
 
 	wake   chan struct{}
 	mu     sync.Mutex
@@ -62,7 +66,8 @@ type work struct {
 type event struct {
 	round  *round        // go on with this round
 	task   *task         // answered by another goroutine
-	direct *replica.Call // a direct read was answered
+	direct *replica.Call // the one replica has answered a direct read
+	poll   *poll         // this poll is decided
 }
 
 func newWork() *work {
@@ -72,7 +77,7 @@ func newWork() *work {
 }
 
 func (w *work) begin(c *Coordinator, b *unkai.Batch, n int) {
-	w.c, w.batch, w.open, w.led, w.now = c, b, 0, 0, c.cfg.Now()
+	w.c, w.batch, w.open, w.led, w.direct, w.now = c, b, 0, 0, 0, c.cfg.Now()
 	if cap(w.tasks) < n {
 		w.tasks = make([]task, n)
 	}
@@ -101,9 +106,6 @@ func (w *work) post(e event) bool {
 	return true
 }
 
-// CallAnswered implements replica.Answered for direct reads.
-func (w *work) CallAnswered(call *replica.Call) { w.post(event{direct: call}) }
-
 // take gives all events since the last time.
 func (w *work) take() []event {
 	w.mu.Lock()
@@ -115,7 +117,12 @@ func (w *work) take() []event {
 // wait sees to events until all tasks are answered. It reports false when time
 // was up and others may still refer to w.
 func (w *work) wait(started int) bool {
-	w.timer.Reset(w.c.cfg.Timeout)
+	next := w.c.cfg.Timeout // what the timer is set for
+	if w.direct > 0 {
+		next = min(next, hedgeAfter)
+	}
+	left := w.c.cfg.Timeout - next
+	w.timer.Reset(next)
 	defer w.timer.Stop()
 	late := false
 	for {
@@ -123,14 +130,21 @@ func (w *work) wait(started int) bool {
 			w.see(e)
 		}
 		if w.open == 0 {
-			if late {
+			if late || w.direct > 0 {
 				w.leave()
+				return false
 			}
-			return !late
+			return true
 		}
 		select {
 		case <-w.wake:
 		case <-w.timer.C:
+			if left > 0 {
+				w.hedge(started)
+				w.timer.Reset(left)
+				left = 0
+				continue
+			}
 			late = true
 			w.giveUp(started)
 			w.timer.Reset(applyGrace)
@@ -138,12 +152,20 @@ func (w *work) wait(started int) bool {
 	}
 }
 
+// hedgeAfter is how long a direct read waits for the replicas it has asked
+// before it asks the others too.
+const hedgeAfter = 25 * time.Millisecond
+
 // applyGrace is how long a batch whose time is up lets a leader finish reading
 // one of its operations, before it looks again.
 const applyGrace = 5 * time.Millisecond
 
 func (w *work) see(e event) {
 	switch {
+	case e.poll != nil && e.poll.round != nil:
+		w.c.proceed(w, e.poll.round)
+	case e.poll != nil:
+		w.late(e.poll)
 	case e.round != nil && e.round.leader == w:
 		w.c.proceed(w, e.round)
 	case e.round != nil:
@@ -151,17 +173,37 @@ func (w *work) see(e event) {
 	case e.task != nil:
 		w.open--
 	default:
-		t := &w.tasks[e.direct.Tag]
-		if atomic.LoadUint32(&t.state) == abandoned {
-			return
+		w.directLate(e.direct)
+	}
+}
+
+// late goes on with a direct read whose poll is decided.
+func (w *work) late(q *poll) {
+	t := q.task
+	if atomic.LoadUint32(&t.state) == abandoned {
+		w.direct--
+		q.leave()
+		return
+	}
+	if !w.polled(q) {
+		w.round(t)
+	}
+}
+
+// hedge asks more replicas for the reads that still wait.
+func (w *work) hedge(started int) {
+	for i := range started {
+		q := w.tasks[i].poll
+		if q == nil {
+			continue
 		}
-		top := w.c.cfg.Topology()
-		if e.direct.Epoch == top.Epoch && w.c.directed(w, t, top, e.direct) {
-			return
+		rest := quorum.First(len(q.route.Members)) &^ q.asked
+		if rest == 0 {
+			continue
 		}
-		t.state = waiting
-		if r := w.c.join(w.c.stripe(t.hash), t); r != nil {
-			w.c.lead(w, r)
+		w.c.counters.hedged.Add(1)
+		if w.c.sendReads(q, rest, w.tasks[i].op.Key, w.tasks[i].hash, store.NoAccess) {
+			w.late(q)
 		}
 	}
 }
@@ -194,8 +236,13 @@ func (w *work) leave() {
 	rest := w.events
 	w.mu.Unlock()
 	for _, e := range rest {
-		if e.round != nil {
+		switch {
+		case e.round != nil:
 			w.c.adopt(e.round)
+		case e.poll != nil && e.poll.round != nil:
+			w.c.adopt(e.poll.round)
+		case e.poll != nil:
+			e.poll.leave()
 		}
 	}
 }

@@ -6,6 +6,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,7 +26,8 @@ const (
 	OK
 	// Refused: Call.Seen has been promised or accepted, which is higher.
 	Refused
-	// Fenced: the replica is in another epoch; ask again under that one.
+	// Fenced: for the replica the bucket is in another epoch, which is Call.Epoch
+	// now, or not its to hold; ask again under the topology that says so.
 	Fenced
 	// Failed: certainly not done; Call.Err says why.
 	Failed
@@ -41,13 +43,16 @@ type Call struct {
 	Hash   uint64
 	Key    []byte
 
-	// Of a Read: how it counts as an access, and where to append the value.
-	Access store.Access
-	Buf    []byte
+	// Of a Read or a Prepare: where to append the value; of a Read also how it
+	// counts as an access, and whether the value is not wanted at all.
+	Buf     []byte
+	Access  store.Access
+	NoValue bool
 
-	// Of an Accept: the ballot, the promise that goes with it (0: none), the
-	// item (the zero Item is a tombstone), and the marks of having been read
-	// that it begins with; see store.Write.
+	// Of a Prepare: the ballot to be promised. Of an Accept: the ballot, the
+	// promise that goes with it (0: none), the item (the zero Item is a
+	// tombstone), and the marks of having been read that it begins with; see
+	// store.Write.
 	Ballot   unkai.Ballot
 	Next     unkai.Ballot
 	Item     unkai.Item
@@ -61,12 +66,11 @@ type Call struct {
 
 	// The answer.
 	Status Status
-	Found  store.Found  // of a Read
+	Found  store.Found  // of a Read; of a Prepare what was accepted before it
 	Seen   unkai.Ballot // the highest ballot promised or accepted
 	Err    error
 
 	replica *Local
-	old     []byte // what an Accept replaces
 	write   store.Write
 	stage   atomic.Uint32
 }
@@ -79,6 +83,7 @@ type Answered interface{ CallAnswered(*Call) }
 // use, each Call being one caller's own.
 type Local struct {
 	engine   store.Engine
+	self     unkai.NodeID
 	topology func() *topology.Topology
 	locks    [1024]lock
 	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
@@ -98,9 +103,9 @@ type counters struct{ refused, fenced, failed, purged atomic.Int64 }
 // ballot or their epoch, records it could not read, and records purged.
 type Stats struct{ Refused, Fenced, Failed, Purged int64 }
 
-// New is a replica that keeps its records in engine.
-func New(engine store.Engine, top func() *topology.Topology) *Local {
-	r := &Local{engine: engine, topology: top, due: make([]atomic.Int64, top().Buckets)}
+// New is the replica of a node, which keeps its records in engine.
+func New(engine store.Engine, self unkai.NodeID, top func() *topology.Topology) *Local {
+	r := &Local{engine: engine, self: self, topology: top, due: make([]atomic.Int64, top().Buckets)}
 	for b := range r.due {
 		r.due[b].Store(1)
 	}
@@ -121,14 +126,18 @@ func (r *Local) Read(c *Call) bool {
 		return true
 	}
 	start := len(c.Buf)
-	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, c.Access)
+	f, buf, err := store.Found{}, c.Buf, error(nil)
+	if c.NoValue {
+		f, err = r.engine.Head(c.Bucket, c.Hash, c.Key)
+	} else {
+		f, buf, err = r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, c.Access)
+	}
 	if err != nil {
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("read: %w", err))
 	}
 	c.Found, c.Buf = f, buf
-	s := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(r.engine.Floor(c.Bucket))
-	c.Seen = s.Promised
+	c.Seen = state(&f, r.engine.Floor(c.Bucket)).Promised
 	if !f.Unsynced {
 		c.Status = OK
 		return true
@@ -140,62 +149,124 @@ func (r *Local) Read(c *Call) bool {
 	c.stage.Store(stageStarted)
 	c.write = store.Write{Done: (*barrier)(c)}
 	r.engine.Barrier(&c.write)
-	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
+	return c.told()
 }
+
+// Prepare asks the replica to promise a ballot, and for what it has accepted
+// before. It reports whether the answer is there already; otherwise c.Answered
+// hears of it, when the promise is durable.
+func (r *Local) Prepare(c *Call) bool { return r.retry(c, (*Local).prepare) }
 
 // Accept asks the replica to accept an item at a ballot and reports whether the
 // answer is there already; otherwise c.Answered hears of it. Key and value have
 // been copied when it returns.
-func (r *Local) Accept(c *Call) bool {
-	c.Status, c.Err, c.replica = Pending, nil, r
-	if !r.admit(c) {
-		return true
-	}
+func (r *Local) Accept(c *Call) bool { return r.retry(c, (*Local).accept) }
+
+// conflictRetries bounds how often a change begins again because a sweep
+// removed the very record it was about to replace.
+const conflictRetries = 8
+
+func (r *Local) retry(c *Call, change func(*Local, *Call) bool) bool {
+	start := len(c.Buf)
 	for try := 0; ; try++ {
-		done := r.accept(c)
+		c.Status, c.Err, c.replica, c.Buf = Pending, nil, r, c.Buf[:start]
+		done := change(r, c)
 		if !done || c.Status != Failed || try == conflictRetries || !errors.Is(c.Err, store.ErrConflict) {
 			return done
 		}
 	}
 }
 
-// conflictRetries bounds how often an Accept begins again because a sweep
-// removed the very record it was about to replace.
-const conflictRetries = 8
+func (r *Local) prepare(c *Call) bool {
+	l := r.lockOf(c)
+	if !r.admit(c) {
+		l.Unlock()
+		return true
+	}
+	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, store.NoAccess)
+	if err != nil {
+		l.Unlock()
+		r.counters.failed.Add(1)
+		return c.fail(Failed, fmt.Errorf("prepare: %w", err))
+	}
+	c.Found, c.Buf = f, buf
+	s, ok := state(&f, r.engine.Floor(c.Bucket)).Prepare(c.Ballot)
+	if !ok {
+		l.Unlock()
+		return r.refuse(c, s.Promised)
+	}
+	c.Seen = s.Promised
+	rec := f.Record
+	rec.Promise = s.Promised
+	return r.write(c, l, &f, rec, f.Fetched, f.Accessed)
+}
 
 func (r *Local) accept(c *Call) bool {
-	c.Status, c.Err = Pending, nil
-	l := &r.locks[c.Hash%uint64(len(r.locks))]
-	l.Lock()
-	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.old[:0], store.NoAccess)
-	c.old = buf[:0]
+	l := r.lockOf(c)
+	if !r.admit(c) {
+		l.Unlock()
+		return true
+	}
+	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
 	if err != nil {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("accept: %w", err))
 	}
-	old := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(r.engine.Floor(c.Bucket))
+	old := state(&f, r.engine.Floor(c.Bucket))
 	s, ok := old.Accept(c.Ballot, c.Next)
 	if !ok {
 		l.Unlock()
-		r.counters.refused.Add(1)
-		c.Status, c.Seen = Refused, old.Promised
-		return true
+		return r.refuse(c, old.Promised)
 	}
 	c.Seen = s.Promised
+	if s == old { // the same message again; what it said may still be on its way to the disk
+		l.Unlock()
+		c.stage.Store(stageStarted)
+		c.write = store.Write{Done: (*acceptance)(c)}
+		r.engine.Barrier(&c.write)
+		return c.told()
+	}
+	return r.write(c, l, &f, store.Record{
+		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch, Tombstone: !c.Item.Exists(), Item: c.Item,
+	}, c.Fetched, c.Accessed)
+}
+
+// write replaces a record under its lock, and gives the lock back.
+func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetched bool, accessed uint32) bool {
 	c.stage.Store(stageStarted)
 	c.write = store.Write{
 		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Promised: f.Record.Promise,
-		Fetched: c.Fetched, Accessed: c.Accessed,
-		Record: store.Record{
-			Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch,
-			Tombstone: !c.Item.Exists(), Item: c.Item,
-		},
-		Done: (*acceptance)(c),
+		Fetched: fetched, Accessed: accessed, Record: rec, Done: (*acceptance)(c),
 	}
 	r.engine.Write(&c.write)
 	l.Unlock()
-	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
+	return c.told()
+}
+
+func state(f *store.Found, floor unkai.Ballot) register.State {
+	return register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(floor)
+}
+
+func (r *Local) lockOf(c *Call) *lock {
+	l := &r.locks[c.Hash%uint64(len(r.locks))]
+	l.Lock()
+	return l
+}
+
+// Settle waits until everything that was admitted under an earlier topology has
+// been applied: what is scanned afterwards misses nothing of it.
+func (r *Local) Settle() {
+	for i := range r.locks {
+		r.locks[i].Lock()
+		r.locks[i].Unlock() //nolint:staticcheck // to have waited is all
+	}
+}
+
+func (r *Local) refuse(c *Call, promised unkai.Ballot) bool {
+	r.counters.refused.Add(1)
+	c.Status, c.Seen = Refused, promised
+	return true
 }
 
 // A call's stages settle who speaks first: the method that returns, or the
@@ -206,17 +277,25 @@ const (
 	stageDone
 )
 
+// told reports whether the answer is there already; otherwise Answered will hear
+// of it.
+func (c *Call) told() bool {
+	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
+}
+
 func (c *Call) fail(s Status, err error) bool {
 	c.Status, c.Err = s, err
 	return true
 }
 
+// admit is the fence: may this be asked here, in this epoch?
 func (r *Local) admit(c *Call) bool {
-	if c.Epoch == r.topology().Epoch {
+	route := r.topology().Route(c.Bucket)
+	if c.Epoch == route.Epoch && slices.Contains(route.Members, r.self) {
 		return true
 	}
 	r.counters.fenced.Add(1)
-	c.Status = Fenced
+	c.Status, c.Epoch = Fenced, route.Epoch
 	return false
 }
 
@@ -251,14 +330,14 @@ func (b *barrier) WriteDone(*store.Write) {
 	c.finish()
 }
 
-// acceptance is an Accept on its way to the disk.
+// acceptance is a Prepare or an Accept on its way to the disk.
 type acceptance Call
 
 // WriteDone implements store.Done.
 func (a *acceptance) WriteDone(w *store.Write) {
 	c := (*Call)(a)
-	c.settle("accept")
-	if c.Status == OK {
+	c.settle("write")
+	if c.Status == OK && w.Record.Ballot != 0 {
 		c.replica.expect(w.Bucket, &w.Record)
 	}
 	c.finish()

@@ -36,8 +36,11 @@ func open(t *testing.T) *house {
 	t.Cleanup(func() { _ = e.Close() })
 	h := &house{engine: e, space: ring.NewSpace(7, buckets)}
 	top := topology.New(7, buckets, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
 	h.top.Store(&top)
-	h.Local = replica.New(e, h.top.Load)
+	h.Local = replica.New(e, 1, h.top.Load)
 	return h
 }
 
@@ -75,13 +78,51 @@ func TestAcceptorsLaw(t *testing.T) {
 	if c := h.accept(t, "k", "a", ballot(5), 0); c.Status != replica.OK {
 		t.Fatalf("%+v", c)
 	}
-	for _, late := range []uint64{4, 5} {
-		if c := h.accept(t, "k", "late", ballot(late), 0); c.Status != replica.Refused || c.Seen != ballot(5) {
-			t.Errorf("ballot %d: status %d, seen %v", late, c.Status, c.Seen)
-		}
+	if c := h.accept(t, "k", "late", ballot(4), 0); c.Status != replica.Refused || c.Seen != ballot(5) {
+		t.Errorf("a lower ballot: status %d, seen %v", c.Status, c.Seen)
+	}
+	if c := h.accept(t, "k", "a", ballot(5), 0); c.Status != replica.OK {
+		t.Errorf("the same message again: %d", c.Status)
 	}
 	if c := h.read(t, "k"); string(c.Buf) != "a" || c.Seen != ballot(5) {
 		t.Errorf("%q, seen %v", c.Buf, c.Seen)
+	}
+}
+
+// A promise keeps lower ballots out, tells what was accepted, and lasts.
+func TestPrepare(t *testing.T) {
+	h := open(t)
+	prepare := func(key string, b unkai.Ballot) *replica.Call {
+		c := h.call(key)
+		c.Ballot = b
+		if !h.Prepare(c) {
+			t.Fatal("a memory store answers at once")
+		}
+		return c
+	}
+	if c := prepare("new", ballot(3)); c.Status != replica.OK || c.Found.Record.Ballot != 0 {
+		t.Fatalf("%+v", c)
+	}
+	h.accept(t, "k", "a", ballot(5), 0)
+	if c := prepare("k", ballot(7)); c.Status != replica.OK || c.Found.Record.Ballot != ballot(5) || string(c.Found.Record.Item.Value) != "a" {
+		t.Fatalf("%+v", c)
+	}
+	for _, key := range []string{"new", "k"} {
+		if c := h.accept(t, key, "late", ballot(2), 0); c.Status != replica.Refused {
+			t.Errorf("%s: accepted below the promise: %d", key, c.Status)
+		}
+		if c := prepare(key, ballot(3)); c.Status != replica.Refused {
+			t.Errorf("%s: promised less than before: %d", key, c.Status)
+		}
+	}
+	if c := h.read(t, "k"); string(c.Buf) != "a" || c.Seen != ballot(7) {
+		t.Errorf("%q, seen %v", c.Buf, c.Seen)
+	}
+	if c := h.read(t, "new"); c.Found.Record.Ballot != 0 || c.Seen != ballot(3) {
+		t.Errorf("%+v", c.Found)
+	}
+	if c := h.accept(t, "new", "b", ballot(3), 0); c.Status != replica.OK {
+		t.Errorf("the promised ballot: %d", c.Status)
 	}
 }
 
@@ -89,11 +130,17 @@ func TestFence(t *testing.T) {
 	h := open(t)
 	old := h.call("k")
 	next := h.top.Load().Flush()
+	if err := next.Seal(); err != nil {
+		t.Fatal(err)
+	}
 	h.top.Store(&next)
 	if h.Read(old); old.Status != replica.Fenced {
 		t.Errorf("a read of the old epoch: %d", old.Status)
 	}
-	old.Ballot, old.Item = ballot(1), unkai.Item{CAS: 1}
+	if old.Epoch != next.Epoch {
+		t.Errorf("the answer names epoch %d", old.Epoch)
+	}
+	old.Epoch, old.Ballot, old.Item = 1, ballot(1), unkai.Item{CAS: 1}
 	if h.Accept(old); old.Status != replica.Fenced {
 		t.Errorf("an accept of the old epoch: %d", old.Status)
 	}
@@ -170,6 +217,9 @@ func TestSweepRemovesTheFlushed(t *testing.T) {
 	h := open(t)
 	h.accept(t, "old", "x", ballot(1), 0)
 	next := h.top.Load().Flush()
+	if err := next.Seal(); err != nil {
+		t.Fatal(err)
+	}
 	h.top.Store(&next)
 	h.accept(t, "new", "x", ballot(1), 0)
 	var expired []string

@@ -1,0 +1,297 @@
+package coordinator_test
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"unkai"
+	"unkai/internal/check"
+	"unkai/internal/core/topology"
+	"unkai/internal/node/coordinator"
+	"unkai/internal/node/replica"
+)
+
+// cluster is three coordinators over three replicas, and a network that delays
+// and loses.
+type cluster struct {
+	top     atomic.Pointer[topology.Topology]
+	now     atomic.Int64
+	engines []*engine
+	locals  []*replica.Local
+	nodes   []*coordinator.Coordinator
+	calls   atomic.Int64
+	prepare atomic.Int64
+
+	mu   sync.Mutex
+	rng  *rand.Rand
+	loss float64
+	cut  [3][3]bool
+}
+
+const callTimeout = 200 * time.Millisecond
+
+func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
+	t.Helper()
+	c := &cluster{rng: rand.New(rand.NewPCG(seed, 99)), loss: loss}
+	c.now.Store(1_000_000)
+	top := topology.New(42, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	for id := unkai.NodeID(2); id <= 3; id++ {
+		var err error
+		if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	top, err := top.Attach(2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []unkai.Bucket
+	for b := range top.Buckets {
+		all = append(all, unkai.Bucket(b))
+	}
+	top = top.Switch(all)
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	c.top.Store(&top)
+	for i := range 3 {
+		id := unkai.NodeID(i + 1)
+		e := newEngine()
+		c.engines = append(c.engines, e)
+		c.locals = append(c.locals, replica.New(e, id, c.top.Load))
+	}
+	for i := range 3 {
+		id := unkai.NodeID(i + 1)
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		var mu sync.Mutex
+		c.nodes = append(c.nodes, coordinator.New(coordinator.Config{
+			Self: id, Local: c.locals[i], Topology: c.top.Load, Now: c.now.Load, MaxValue: 1 << 20, Timeout: time.Second,
+			Remote: func(to unkai.NodeID) coordinator.Replica { return &remote{c, i, int(to) - 1} },
+			Rand: func() uint64 {
+				mu.Lock()
+				defer mu.Unlock()
+				return rng.Uint64()
+			},
+		}))
+	}
+	return c
+}
+
+// remote is a replica behind the network.
+type remote struct {
+	c        *cluster
+	from, to int
+}
+
+func (r *remote) Read(c *replica.Call) bool { return r.send(c, (*replica.Local).Read) }
+func (r *remote) Prepare(c *replica.Call) bool {
+	r.c.prepare.Add(1)
+	return r.send(c, (*replica.Local).Prepare)
+}
+func (r *remote) Accept(c *replica.Call) bool { return r.send(c, (*replica.Local).Accept) }
+
+var errLost = errors.New("no answer")
+
+// send carries a copy of the call to the replica and its answer back, unless it
+// loses one of them; then the caller hears nothing but the time passing.
+func (r *remote) send(call *replica.Call, do func(*replica.Local, *replica.Call) bool) bool {
+	r.c.calls.Add(1)
+	r.c.mu.Lock()
+	there, back := r.c.delay(), r.c.delay()
+	lostThere, lostBack := r.c.rng.Float64() < r.c.loss, r.c.rng.Float64() < r.c.loss
+	twice := r.c.rng.Float64() < r.c.loss
+	late := time.Duration(r.c.rng.IntN(400)) * time.Millisecond
+	cut := r.c.cut[r.from][r.to]
+	r.c.mu.Unlock()
+	own := question(call)
+	answer := make(chan *replica.Call, 2)
+	arrive := func(after time.Duration, q *replica.Call) {
+		time.Sleep(after)
+		done := make(told, 1)
+		q.Answered = done
+		if !do(r.c.locals[r.to], q) {
+			<-done
+		}
+		answer <- q
+	}
+	if !cut && !lostThere {
+		go arrive(there, own)
+	}
+	if !cut && twice { // or long after nobody waits for it any more
+		go arrive(late, question(call))
+	}
+	go func() {
+		select {
+		case a := <-answer:
+			if !lostBack {
+				time.Sleep(back)
+				call.Status, call.Err, call.Found, call.Seen, call.Epoch = a.Status, a.Err, a.Found, a.Seen, a.Epoch
+				call.Answered.CallAnswered(call)
+				return
+			}
+			time.Sleep(callTimeout)
+		case <-time.After(callTimeout):
+		}
+		call.Status, call.Err = replica.Unknown, errLost
+		call.Answered.CallAnswered(call)
+	}()
+	return false
+}
+
+func question(call *replica.Call) *replica.Call {
+	q := &replica.Call{
+		Epoch: call.Epoch, Bucket: call.Bucket, Hash: call.Hash, Key: append([]byte(nil), call.Key...), Access: call.Access,
+		NoValue: call.NoValue, Ballot: call.Ballot, Next: call.Next, Item: call.Item, Fetched: call.Fetched, Accessed: call.Accessed,
+	}
+	q.Item.Value = append([]byte(nil), call.Item.Value...)
+	return q
+}
+
+type told chan struct{}
+
+func (t told) CallAnswered(*replica.Call) { t <- struct{}{} }
+
+func (c *cluster) delay() time.Duration {
+	if c.rng.IntN(20) == 0 {
+		return time.Duration(c.rng.IntN(300)) * time.Millisecond
+	}
+	return time.Duration(c.rng.IntN(2000)) * time.Microsecond
+}
+
+func do(c *coordinator.Coordinator, ops ...unkai.Op) []unkai.Result {
+	b := unkai.Batch{Ops: ops}
+	for len(b.Results) < len(b.Ops) {
+		c.Do(&b)
+	}
+	return b.Results
+}
+
+// Steady changes by one coordinator take one round trip, and so do reads: one
+// call to each other replica for a change, one call for a read, no promises.
+func TestOneRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		node := c.nodes[0]
+		for name, op := range map[string]unkai.Op{"set": set("k", "v"), "incr": incr("n"), "append": {Kind: unkai.Append, Key: []byte("a"), Value: []byte("x"), Vivify: true}} {
+			do(node, op) // the first may need promises
+			time.Sleep(time.Second)
+			calls, prepares := c.calls.Load(), c.prepare.Load()
+			for range 10 {
+				if res := do(node, op); res[0].Status != unkai.OK {
+					t.Fatalf("%s: %v", name, res[0])
+				}
+				time.Sleep(time.Second) // stragglers arrive
+			}
+			if n, p := c.calls.Load()-calls, c.prepare.Load()-prepares; n != 20 || p != 0 {
+				t.Errorf("10 times %s took %d calls and %d promises, want 20 and 0", name, n, p)
+			}
+		}
+		calls := c.calls.Load()
+		for range 10 {
+			if res := do(node, get("k")); short(res[0]) != "ok v" {
+				t.Fatal(short(res[0]))
+			}
+			time.Sleep(time.Second)
+		}
+		if n := c.calls.Load() - calls - node.Stats().Hedged; n != 10 {
+			t.Errorf("10 reads took %d calls, want 10", n)
+		}
+		if res := do(c.nodes[1], get("n"), get("absent")); short(res[0]) != "ok 11" || short(res[1]) != "miss" {
+			t.Errorf("another coordinator: %s, %s", short(res[0]), short(res[1]))
+		}
+	})
+}
+
+// Operations of many clients at three coordinators on few keys, over a network
+// that delays, loses and repeats, must look as if each key were one register.
+func TestClusterIsLinearizable(t *testing.T) {
+	seeds := []uint64{*seed}
+	if *seed == 0 {
+		seeds = []uint64{rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64()}
+	}
+	for _, s := range seeds {
+		t.Run(strconv.FormatUint(s, 10), func(t *testing.T) {
+			var history check.History
+			synctest.Test(t, func(t *testing.T) { stir(t, s, &history) })
+			if v := history.Judge(time.Minute); !v.OK {
+				path := filepath.Join(os.TempDir(), "unkai-cluster-"+strconv.FormatUint(s, 10)+".html")
+				f, err := os.Create(path)
+				if err == nil {
+					err = errors.Join(v.Draw(f), f.Close())
+				}
+				t.Errorf("%d operations are not linearizable (undecided: %v); see %s (%v)", history.Len(), v.Undecided, path, err)
+			}
+		})
+	}
+}
+
+func stir(t *testing.T, s uint64, history *check.History) {
+	c := newCluster(t, s, 0.02)
+	stop, storm := make(chan struct{}), make(chan struct{})
+	go func() { // the network comes apart and together again
+		defer close(storm)
+		r := rand.New(rand.NewPCG(s, 7))
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(200+r.IntN(800)) * time.Millisecond):
+			}
+			c.mu.Lock()
+			c.cut = [3][3]bool{}
+			if r.IntN(2) == 0 {
+				alone := r.IntN(3)
+				for other := range 3 {
+					c.cut[alone][other], c.cut[other][alone] = other != alone, other != alone && r.IntN(4) > 0
+				}
+			}
+			c.mu.Unlock()
+		}
+	}()
+	var failed, doubt, good atomic.Int64
+	var wg sync.WaitGroup
+	for client := range 6 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(s, uint64(client)+1))
+			seen := map[string]uint64{}
+			for range 100 {
+				// Mostly at the key's own coordinator, as gateways would.
+				op := anyOp(r, seen)
+				node := int(op.Key[1]-'0') % 3
+				if r.IntN(5) == 0 {
+					node = r.IntN(3)
+				}
+				end := history.Begin(client, op)
+				res := do(c.nodes[node], op)[0]
+				switch res.Status {
+				case unkai.Failed:
+					failed.Add(1)
+				case unkai.InDoubt:
+					doubt.Add(1)
+				default:
+					good.Add(1)
+				}
+				if res.Status == unkai.OK && res.Item.CAS != 0 {
+					seen[string(op.Key)] = res.Item.CAS
+				}
+				end(res)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	<-storm
+	time.Sleep(10 * time.Second) // what is late arrives
+	t.Logf("%d answered, %d failed, %d in doubt", good.Load(), failed.Load(), doubt.Load())
+	if good.Load() < 300 {
+		t.Errorf("only %d operations of 600 were answered", good.Load())
+	}
+}
