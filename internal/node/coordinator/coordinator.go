@@ -63,6 +63,11 @@ type Config struct {
 // ErrMoved: this node does not hold the key's bucket. Nothing was tried.
 var ErrMoved = errors.New("the key is held by other nodes")
 
+// ErrElsewhere: what this node's replica holds of a key is not what the others
+// do, and its coordinator, another node, has to sort that out. Only plain reads
+// get it. Nothing was tried.
+var ErrElsewhere = errors.New("the key is being changed; its coordinator has to answer")
+
 // Why an operation failed without having been applied.
 var (
 	errTimeout = errors.New("the replicas did not answer in time")
@@ -145,7 +150,29 @@ func (c *Coordinator) Stats() Stats {
 // Do answers the operations of b that have no result yet, in order, and at
 // least one of them; it stops early when the values of the answers have filled
 // b.Room.
-func (c *Coordinator) Do(b *unkai.Batch) {
+func (c *Coordinator) Do(b *unkai.Batch) { c.do(b, false) }
+
+// Settle sees to it that what is chosen for these keys is held by both sets of
+// replicas of their buckets, where one set is taking the place of the other. It
+// reports the first key's error, if there is one; then it is to be tried again.
+func (c *Coordinator) Settle(keys [][]byte) error {
+	var b unkai.Batch
+	for _, k := range keys {
+		op := b.Add()
+		op.Key, op.NoValue, op.NoBump = k, true, true
+	}
+	for len(b.Results) < len(b.Ops) {
+		c.do(&b, true)
+	}
+	for i := range b.Results {
+		if err := b.Results[i].Err; err != nil {
+			return fmt.Errorf("settle %q: %w", keys[i], err)
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) do(b *unkai.Batch, settle bool) {
 	first := len(b.Results)
 	n := len(b.Ops) - first
 	if n <= 0 {
@@ -160,7 +187,7 @@ func (c *Coordinator) Do(b *unkai.Batch) {
 		t, op := &w.tasks[started], &b.Ops[first+started]
 		result := &b.Results[first+started]
 		*result = unkai.Result{}
-		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started}
+		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started, settle: settle}
 		if w.direct > 0 && w.reading(t, started) {
 			break // a direct read of the key may yet become a round, and must come first
 		}
@@ -186,7 +213,7 @@ const maxLate = 8
 // start answers an operation, or sees to it that it will be answered.
 func (c *Coordinator) start(w *work, t *task) {
 	s := c.stripe(t.hash)
-	if command.ReadsOnly(t.op) && (s.open.Load() == 0 || !s.has(t)) && c.direct(w, t) {
+	if !t.settle && command.ReadsOnly(t.op) && (s.open.Load() == 0 || !s.has(t)) && c.direct(w, t) {
 		return
 	}
 	t.state = waiting

@@ -160,7 +160,7 @@ func (w *work) polled(q *poll) bool {
 	defer q.leave()
 	self := c.own(q.route)
 	if !q.chosen() || !q.tally.Yes.Has(self) || q.stale {
-		return false
+		return c.leaveTo(w, t, q.route)
 	}
 	call := &q.asks[self].Call
 	if v := call.Found.Record.Item.Value; len(v) > 0 && !t.op.NoValue {
@@ -169,6 +169,23 @@ func (w *work) polled(q *poll) bool {
 		call.Found.Record.Item.Value = w.batch.Values[start:len(w.batch.Values):len(w.batch.Values)]
 	}
 	return c.directed(w, t, c.cfg.Topology(), call)
+}
+
+// leaveTo leaves a read to the first of the key's nodes that is alive, if that is
+// another one: a round here would only get in its way. It reports whether it has.
+func (c *Coordinator) leaveTo(w *work, t *task, route *topology.Route) bool {
+	for _, id := range route.Members {
+		if id == c.cfg.Self {
+			return false
+		}
+		if c.alive(id) {
+			break
+		}
+	}
+	*t.result = unkai.Result{Status: unkai.Failed, Err: ErrElsewhere}
+	t.state = answered
+	w.open--
+	return true
 }
 
 // widen asks the members that were not asked, if there are any, and reports

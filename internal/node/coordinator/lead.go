@@ -257,7 +257,7 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 	r.poll = nil
 	switch p.Phase {
 	case register.Confirming:
-		if q.chosen() && p.Tally.Yes.Has(r.self) && p.Tally.Best == r.call.Found.Record.Ballot {
+		if q.chosen() && p.Tally.Yes.Has(r.self) && p.Tally.Best == r.call.Found.Record.Ballot && !r.unsettled(q) {
 			return c.settle(w, r)
 		}
 		if q.stale {
@@ -298,10 +298,24 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 		return c.propose(w, r)
 	}
 	p.Propose()
-	if !c.apply(w, r, &best.Found) && !p.Doubt() && (q.tally.Best == 0 || r.route.Chosen(q.epoch, q.holding())) {
+	if !c.apply(w, r, &best.Found) && !p.Doubt() && (q.tally.Best == 0 || r.route.Chosen(q.epoch, q.holding()) && !r.unsettled(q)) {
 		return c.settle(w, r)
 	}
 	return c.propose(w, r)
+}
+
+// unsettled reports whether a task wants the joining set to hold what is chosen,
+// and that is not known.
+func (r *round) unsettled(q *poll) bool {
+	if !r.route.Joining || q.tally.Best == 0 || q.epoch >= r.route.Since {
+		return false
+	}
+	for t := r.serving; t != nil; t = t.next {
+		if t.settle {
+			return true
+		}
+	}
+	return false
 }
 
 // holding are the members that promised and hold the highest version.

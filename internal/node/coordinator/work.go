@@ -23,6 +23,7 @@ type task struct {
 	state  uint32 // atomic, except where only one goroutine can know the task
 	next   *task
 	poll   *poll // of a direct read that other replicas are asked for
+	settle bool  // it is to see that both sets of its key hold what is chosen
 	mutant bool  // it changed the item in the round that serves it
 	behind bool  // its answer rests on a change before it in that round
 

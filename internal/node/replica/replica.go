@@ -87,6 +87,7 @@ type Local struct {
 	topology func() *topology.Topology
 	locks    [1024]lock
 	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
+	dropping []atomic.Bool  // per bucket: everything in it is being forgotten
 	counters counters
 }
 
@@ -105,7 +106,7 @@ type Stats struct{ Refused, Fenced, Failed, Purged int64 }
 
 // New is the replica of a node, which keeps its records in engine.
 func New(engine store.Engine, self unkai.NodeID, top func() *topology.Topology) *Local {
-	r := &Local{engine: engine, self: self, topology: top, due: make([]atomic.Int64, top().Buckets)}
+	r := &Local{engine: engine, self: self, topology: top, due: make([]atomic.Int64, top().Buckets), dropping: make([]atomic.Bool, top().Buckets)}
 	for b := range r.due {
 		r.due[b].Store(1)
 	}
@@ -263,6 +264,42 @@ func (r *Local) Settle() {
 	}
 }
 
+// errDropping: the bucket has come back before its last time here was forgotten.
+var errDropping = errors.New("the replica is about to forget what it held of the bucket before")
+
+// Drop forgets everything of a bucket that this node does not hold any more. It
+// does nothing when the node holds it after all.
+func (r *Local) Drop(b unkai.Bucket) error {
+	r.dropping[b].Store(true)
+	defer r.dropping[b].Store(false)
+	r.Settle()
+	if slices.Contains(r.topology().Route(b).Members, r.self) {
+		return nil
+	}
+	if err := r.engine.Drop(b); err != nil {
+		return fmt.Errorf("forget bucket %d: %w", b, err)
+	}
+	return nil
+}
+
+// Keys passes the keys of a bucket that somebody can see, or might, to yield,
+// until that returns false. The key is valid during the call only.
+func (r *Local) Keys(b unkai.Bucket, yield func(key []byte) bool) error {
+	top := r.topology()
+	for e, err := range r.engine.Scan(b) {
+		if err != nil {
+			return fmt.Errorf("scan bucket %d: %w", b, err)
+		}
+		if e.Record.Ballot == 0 || top.Forgotten(e.Record.Epoch) {
+			continue
+		}
+		if !yield(e.Key) {
+			return nil
+		}
+	}
+	return nil
+}
+
 func (r *Local) refuse(c *Call, promised unkai.Ballot) bool {
 	r.counters.refused.Add(1)
 	c.Status, c.Seen = Refused, promised
@@ -292,6 +329,9 @@ func (c *Call) fail(s Status, err error) bool {
 func (r *Local) admit(c *Call) bool {
 	route := r.topology().Route(c.Bucket)
 	if c.Epoch == route.Epoch && slices.Contains(route.Members, r.self) {
+		if r.dropping[c.Bucket].Load() {
+			return !c.fail(Failed, errDropping)
+		}
 		return true
 	}
 	r.counters.fenced.Add(1)

@@ -1,0 +1,222 @@
+package gateway
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/command"
+	"unkai/internal/node/coordinator"
+	"unkai/internal/peer"
+)
+
+// fan spreads the operations of a batch over the nodes that coordinate them,
+// and gathers the results.
+type fan struct {
+	g      *Gateway
+	b      *unkai.Batch
+	groups []*group
+	ended  chan *group
+	until  time.Time
+	reads  bool // nothing in the batch changes anything
+	tried  map[int][]unkai.NodeID // by operation: who was asked in vain
+}
+
+// group is what goes to one node.
+type group struct {
+	peer.Call
+	fan   *fan
+	to    unkai.NodeID
+	ops   []int // of the batch
+	local unkai.Batch
+}
+
+var fans = sync.Pool{New: func() any { return new(fan) }}
+
+// CallDone implements peer.Done.
+func (gr *group) CallDone(*peer.Call) { gr.fan.ended <- gr }
+
+// wandering reports whether a result says that another node has to be asked.
+func wandering(r unkai.Result) bool {
+	return r.Err != nil && r.Status == unkai.Failed &&
+		(errors.Is(r.Err, coordinator.ErrMoved) || errors.Is(r.Err, coordinator.ErrElsewhere))
+}
+
+// run answers the operations from first to last, but those that have a result
+// already.
+func (f *fan) run(g *Gateway, b *unkai.Batch, first, last int, reads bool) {
+	f.g, f.b, f.reads, f.until = g, b, reads, time.Now().Add(g.cfg.Timeout)
+	f.ended = make(chan *group, last-first)
+	var todo []int
+	for i := first; i < last; i++ {
+		if r := &b.Results[i]; r.Status == unkai.Unanswered {
+			todo = append(todo, i)
+		} else if wandering(*r) {
+			f.again(i, g.cfg.Self)
+			todo = append(todo, i)
+		}
+	}
+	for round := 0; len(todo) > 0; round++ {
+		todo = f.round(todo, round)
+	}
+}
+
+func (f *fan) end() { *f = fan{} }
+
+// again notes that an operation found nobody at a node.
+func (f *fan) again(i int, at unkai.NodeID) {
+	if f.tried == nil {
+		f.tried = map[int][]unkai.NodeID{}
+	}
+	f.tried[i] = append(f.tried[i], at)
+	f.g.retried.Add(1)
+}
+
+// maxRounds bounds how often operations are brought to other nodes.
+const maxRounds = 8
+
+// round brings each operation to a node and returns those that have to be
+// brought to another one.
+func (f *fan) round(todo []int, round int) (rest []int) {
+	g := f.g
+	top := g.cfg.Topology()
+	f.groups = f.groups[:0]
+	var own *group
+	for _, i := range todo {
+		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads)
+		if at == 0 || round > maxRounds || round > 0 && time.Now().After(f.until) {
+			if f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i]) {
+				f.b.Results[i] = unkai.Result{Status: unkai.Failed, Err: errNowhere}
+			}
+			continue
+		}
+		k := slices.IndexFunc(f.groups, func(gr *group) bool { return gr.to == at })
+		if k < 0 {
+			k = len(f.groups)
+			f.groups = append(f.groups, &group{fan: f, to: at})
+		}
+		f.groups[k].ops = append(f.groups[k].ops, i)
+	}
+	waiting := 0
+	for _, gr := range f.groups {
+		if gr.to == g.cfg.Self {
+			own = gr
+			continue
+		}
+		g.sent.Add(int64(len(gr.ops)))
+		gr.send()
+		waiting++
+	}
+	if own != nil {
+		rest = append(rest, own.doHere()...)
+	}
+	for waiting > 0 {
+		gr := <-f.ended
+		more, again := gr.gather()
+		rest = append(rest, again...)
+		if more {
+			gr.send()
+			continue
+		}
+		waiting--
+	}
+	slices.Sort(rest)
+	return rest
+}
+
+// doHere runs a group's operations at this node's coordinator, and returns
+// those that another one has to run.
+func (gr *group) doHere() (rest []int) {
+	f, b := gr.fan, &gr.local
+	for _, i := range gr.ops {
+		*b.Add() = f.b.Ops[i]
+	}
+	for len(b.Results) < len(b.Ops) {
+		f.g.cfg.Local.Do(b)
+	}
+	for k, i := range gr.ops {
+		f.b.Results[i] = b.Results[k]
+		if wandering(b.Results[k]) {
+			f.again(i, gr.to)
+			rest = append(rest, i)
+			continue
+		}
+		f.own(i)
+	}
+	return rest
+}
+
+// own moves a result's value into the batch's memory.
+func (f *fan) own(i int) {
+	r := &f.b.Results[i]
+	if v := r.Item.Value; len(v) > 0 {
+		start := len(f.b.Values)
+		f.b.Values = append(f.b.Values, v...)
+		r.Item.Value = f.b.Values[start:len(f.b.Values):len(f.b.Values)]
+	}
+}
+
+// send asks the group's node for what has no result yet.
+func (gr *group) send() {
+	gr.Kind, gr.Done = peer.Operations, gr
+	gr.Timeout = max(time.Until(gr.fan.until), time.Millisecond)
+	gr.Body = append(gr.Body[:0], wireVersion)
+	for _, i := range gr.ops {
+		gr.Body = appendOp(gr.Body, &gr.fan.b.Ops[i])
+	}
+	gr.fan.g.cfg.Network.Call(gr.to, &gr.Call)
+}
+
+// gather takes the results of an answer. It reports whether the node has to be
+// asked for more, and which operations another node has to be asked for.
+func (gr *group) gather() (more bool, again []int) {
+	f := gr.fan
+	if gr.Err != nil {
+		return false, f.lost(gr)
+	}
+	r := cursor{b: gr.Reply}
+	if r.u8() != wireVersion {
+		r.fail()
+	}
+	done := 0
+	for len(r.b) > 0 && done < len(gr.ops) {
+		i := gr.ops[done]
+		var res unkai.Result
+		if r.result(&res); r.short {
+			break
+		}
+		f.b.Results[i] = res
+		if wandering(res) {
+			f.again(i, gr.to)
+			again = append(again, i)
+		} else {
+			f.own(i)
+		}
+		done++
+	}
+	if r.short || done == 0 {
+		gr.Err = errShort
+		gr.ops = gr.ops[done:]
+		return false, append(again, f.lost(gr)...)
+	}
+	gr.ops = gr.ops[done:]
+	return len(gr.ops) > 0, again
+}
+
+// lost settles the operations of a group whose node gave no answer: what was
+// certainly not done, or only reads, is brought to another one.
+func (f *fan) lost(gr *group) (again []int) {
+	sent := peer.Sent(gr.Err)
+	for _, i := range gr.ops {
+		if sent && !command.ReadsOnly(&f.b.Ops[i]) {
+			f.b.Results[i] = unkai.Result{Status: unkai.InDoubt, Err: gr.Err}
+			continue
+		}
+		f.b.Results[i] = unkai.Result{Status: unkai.Failed, Err: gr.Err}
+		f.again(i, gr.to)
+		again = append(again, i)
+	}
+	return again
+}
