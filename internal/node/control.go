@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/topology"
+)
+
+// control is a question between nodes that is not about data, or its answer:
+// one field is set.
+type control struct {
+	Hello   *hello   `json:"hello,omitempty"`
+	Join    *join    `json:"join,omitempty"`
+	Settled *settled `json:"settled,omitempty"`
+	Load    *load    `json:"load,omitempty"`
+}
+
+// hello tells what a node knows of where the others are and which topology is
+// the newest. The answer is the other's.
+type hello struct {
+	Epoch unkai.Epoch        `json:"epoch"`
+	Book  map[string]address `json:"book"`
+}
+
+// join asks to be recognised as a member. The answer holds the topology in which
+// the node is.
+type join struct {
+	Node     topology.Node      `json:"node"`
+	Topology *topology.Topology `json:"topology,omitempty"`
+}
+
+// settled asks which buckets on their way a node has settled. The answer holds
+// those of the epoch that is asked for.
+type settled struct {
+	Epoch   unkai.Epoch    `json:"epoch"`
+	Buckets []unkai.Bucket `json:"buckets"`
+}
+
+// load asks how a node is. The answer says so.
+type load struct {
+	State  string `json:"state"` // "" when it serves
+	Items  int64  `json:"items"`
+	Bytes  int64  `json:"bytes"`
+	Used   int64  `json:"used"`
+	Limit  int64  `json:"limit"`
+	Conns  int64  `json:"connections"`
+	Epoch  uint32 `json:"epoch"`
+	Listen string `json:"listen"`
+	HTTP   string `json:"http"`
+}
+
+// changeLimit is how long a node tries to have a change of the topology decided.
+const changeLimit = 10 * time.Second
+
+// serveControl answers another node.
+func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) {
+	var q, a control
+	if err := json.Unmarshal(question, &q); err != nil {
+		return nil, fmt.Errorf("not understood: %w", err)
+	}
+	switch {
+	case q.Hello != nil:
+		if err := n.greeted(from, q.Hello); err != nil {
+			return nil, err
+		}
+		a.Hello = n.hello()
+	case q.Join != nil:
+		top, err := n.admit(q.Join.Node)
+		if err != nil {
+			return nil, err
+		}
+		a.Join = &join{Node: q.Join.Node, Topology: top}
+	case q.Settled != nil:
+		top, mover := n.topology(), n.openedMover()
+		if top == nil || mover == nil || top.Epoch < q.Settled.Epoch {
+			return nil, fmt.Errorf("this node has not come to epoch %d yet", q.Settled.Epoch)
+		}
+		a.Settled = &settled{Epoch: top.Epoch, Buckets: mover.Settled()}
+	case q.Load != nil:
+		a.Load = n.load()
+	default:
+		return nil, fmt.Errorf("not understood")
+	}
+	return json.Marshal(a)
+}
+
+// admit has a node recognised.
+func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
+	if node.ID == 0 || node.Weight < 1 {
+		return nil, fmt.Errorf("a node that joins needs an id and a weight")
+	}
+	if top := n.topology(); top == nil {
+		return nil, fmt.Errorf("this node is not a member itself yet")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
+	defer cancel()
+	return n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
+			return topology.Topology{}, errNothing
+		}
+		return t.Join(node)
+	})
+}
+
+func (n *Node) hello() *hello {
+	h := &hello{Book: n.book.all()}
+	if top := n.topology(); top != nil {
+		h.Epoch = top.Epoch
+	}
+	return h
+}
+
+// greeted learns from another node's hello.
+func (n *Node) greeted(from unkai.NodeID, h *hello) error {
+	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
+		n.behind(from)
+	}
+	return n.book.learn(h.Book)
+}

@@ -1,0 +1,198 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/topology"
+)
+
+const (
+	// stewardLooks is how often the steward looks whether the topology should
+	// change.
+	stewardLooks = 250 * time.Millisecond
+	// attachAfter is how long nodes that joined are waited for, so that several
+	// become one change.
+	attachAfter = 2 * time.Second
+	// managerGone is after how long without a sign of life another node takes a
+	// manager's place.
+	managerGone = 5 * time.Minute
+)
+
+// errNothing: the topology is as it should be.
+var errNothing = errors.New("nothing to change")
+
+// steward brings the topology forward: it attaches nodes that have joined, and
+// switches buckets that have arrived. Every node has one, and that of the first
+// manager alive works. Should two work at once, the managers decide one change
+// after the other all the same.
+type steward struct {
+	n      *Node
+	joined map[unkai.NodeID]time.Time // recognised, and alive since
+	silent map[unkai.NodeID]time.Time // managers, and not alive since
+}
+
+func (n *Node) runSteward(ctx context.Context) {
+	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
+	tick := time.NewTicker(stewardLooks)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if top := n.topology(); n.isSteward(top) {
+			s.step(ctx, top)
+		}
+	}
+}
+
+// isSteward reports whether this node is the first manager that is alive.
+func (n *Node) isSteward(top *topology.Topology) bool {
+	for _, id := range top.Managers {
+		if id == n.id {
+			return true
+		}
+		if n.alive(id) {
+			return false
+		}
+	}
+	return false
+}
+
+func (s *steward) step(ctx context.Context, top *topology.Topology) {
+	if top.Moving() > 0 {
+		s.switchArrived(ctx, top)
+		return
+	}
+	s.attach(ctx, top)
+	s.replaceManagers(ctx, top)
+}
+
+// attach gives nodes that have joined their share, when no other has come for a
+// while.
+func (s *steward) attach(ctx context.Context, top *topology.Topology) {
+	now := time.Now()
+	var ready []unkai.NodeID
+	latest := time.Time{}
+	for _, m := range top.Nodes {
+		if m.State != topology.Recognised || !s.n.alive(m.ID) && m.ID != s.n.id {
+			delete(s.joined, m.ID)
+			continue
+		}
+		since, ok := s.joined[m.ID]
+		if !ok {
+			since = now
+			s.joined[m.ID] = now
+		}
+		if since.After(latest) {
+			latest = since
+		}
+		ready = append(ready, m.ID)
+	}
+	if len(ready) == 0 || now.Sub(latest) < attachAfter {
+		return
+	}
+	s.change(ctx, "attach nodes", func(t *topology.Topology) (topology.Topology, error) {
+		if t.Epoch != top.Epoch {
+			return topology.Topology{}, errNothing // look again
+		}
+		return t.Attach(ready...)
+	})
+}
+
+// switchArrived has buckets read at their joining sets, when enough of their
+// present replicas have settled them.
+func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
+	said := s.ask(ctx, top)
+	var arrived []unkai.Bucket
+	for b := range top.Buckets {
+		if bucket := unkai.Bucket(b); top.Arrived(bucket, said[bucket]) {
+			arrived = append(arrived, bucket)
+		}
+	}
+	if len(arrived) == 0 {
+		return
+	}
+	s.change(ctx, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
+		if t.Epoch != top.Epoch {
+			return topology.Topology{}, errNothing
+		}
+		return t.Switch(arrived), nil
+	})
+}
+
+// ask gathers which buckets the nodes have settled, by bucket.
+func (s *steward) ask(ctx context.Context, top *topology.Topology) map[unkai.Bucket][]unkai.Seat {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	said := map[unkai.Bucket][]unkai.Seat{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, m := range top.Nodes {
+		wg.Go(func() {
+			a := &settled{Epoch: top.Epoch}
+			if m.ID == s.n.id {
+				a.Buckets = s.n.mover.Settled()
+			} else {
+				answer, err := s.n.askControl(ctx, m.ID, control{Settled: a})
+				if err != nil || answer.Settled == nil || answer.Settled.Epoch != top.Epoch {
+					return // it will be asked again
+				}
+				a = answer.Settled
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, b := range a.Buckets {
+				said[b] = append(said[b], m.Seat)
+			}
+		})
+	}
+	wg.Wait()
+	return said
+}
+
+// replaceManagers elects others in the place of managers that have been silent
+// for long.
+func (s *steward) replaceManagers(ctx context.Context, top *topology.Topology) {
+	now := time.Now()
+	var gone []unkai.NodeID
+	for _, id := range top.Managers {
+		if id == s.n.id || s.n.alive(id) {
+			delete(s.silent, id)
+			continue
+		}
+		if since, ok := s.silent[id]; !ok {
+			s.silent[id] = now
+		} else if now.Sub(since) > managerGone {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	s.change(ctx, "replace managers", func(t *topology.Topology) (topology.Topology, error) {
+		if next := t.Elect(gone...); !slices.Equal(next.Managers, t.Managers) {
+			return next, nil
+		}
+		return topology.Topology{}, errNothing
+	})
+}
+
+func (s *steward) change(ctx context.Context, what string, f func(*topology.Topology) (topology.Topology, error)) {
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	top, err := s.n.manager.Change(ctx, f)
+	switch {
+	case errors.Is(err, errNothing):
+	case err != nil:
+		s.n.log.Warn("the topology could not be changed; it will be tried again", "change", what, "err", err)
+	default:
+		s.n.log.Info("topology changed", "change", what, "epoch", top.Epoch, "nodes", len(top.Nodes), "moving", top.Moving(), "managers", len(top.Managers))
+	}
+}
