@@ -34,7 +34,9 @@ type Config struct {
 	// Snapshot is asked for every page, on any goroutine, from New until
 	// Shutdown has returned: also while the node is starting or stopping.
 	Snapshot func() Snapshot
-	Log      *slog.Logger
+	// Cluster is asked likewise.
+	Cluster Cluster
+	Log     *slog.Logger
 }
 
 // Server answers HTTP requests.
@@ -82,6 +84,9 @@ const index = `unkai
 /healthz       200 while the process lives
 /readyz        200 while the node serves, else 503 and why
 /v1/status     what the node says of itself, JSON
+/v1/nodes      what it knows of all nodes, JSON
+/v1/locate     which replicas hold ?key=…, JSON
+/v1/explain    what each of them holds of ?key=…, JSON
 /metrics       the same in figures, for Prometheus
 /debug/pprof/  profiles of the process
 `
@@ -108,6 +113,9 @@ func (s *Server) routes() http.Handler {
 	page("GET /healthz", pageTimeout, func(w http.ResponseWriter, _ *http.Request) { s.text(w, http.StatusOK, "ok\n") })
 	page("GET /readyz", pageTimeout, s.ready)
 	page("GET /v1/status", pageTimeout, s.status)
+	page("GET /v1/nodes", pageTimeout, s.nodes)
+	page("GET /v1/locate", pageTimeout, s.locate)
+	page("GET /v1/explain", pageTimeout, s.explain)
 	page("GET /metrics", pageTimeout, metrics.ServeHTTP)
 	page("GET /debug/pprof/", pprofTimeout, pprof.Index)
 	page("GET /debug/pprof/cmdline", pprofTimeout, pprof.Cmdline)

@@ -12,7 +12,6 @@ import (
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
 	"unkai/internal/node/gateway"
-	"unkai/internal/node/manager"
 	"unkai/internal/node/replica"
 	"unkai/internal/peer"
 )
@@ -296,11 +295,11 @@ func (n *Node) reborn(ctx context.Context) error {
 	}
 	n.setState("waiting for the managers to begin a new incarnation of this node")
 	for {
-		ctx, cancel := context.WithTimeout(ctx, changeLimit)
-		_, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) })
+		limited, cancel := context.WithTimeout(ctx, changeLimit)
+		_, err := n.manager.Change(limited, func(t *topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) })
 		cancel()
-		if err == nil || errors.Is(err, manager.ErrInDoubt) && ctx.Err() == nil {
-			return err
+		if err == nil {
+			return nil
 		}
 		n.log.Warn("the managers could not yet be told that this node has lost its memory; it keeps trying", "err", err)
 		select {

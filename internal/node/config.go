@@ -10,6 +10,7 @@ import (
 	"unkai"
 	"unkai/internal/core/ring"
 	"unkai/internal/core/topology"
+	"unkai/internal/peer"
 	"unkai/internal/store"
 )
 
@@ -17,12 +18,16 @@ import (
 type Config struct {
 	// Data is the directory that holds who the node is and what it keeps.
 	Data string
-	// Listen is the address for memcached clients, Peer for other nodes (nobody
-	// listens there while the cluster has one node), HTTP for administration;
-	// an empty HTTP closes that door.
+	// Listen is the address for memcached clients, Peer for other nodes, HTTP for
+	// administration; an empty HTTP closes that door.
 	Listen, Peer, HTTP string
-	// Join names nodes of the cluster to join. Not part of this version.
+	// Join names nodes of the cluster to join, by their addresses for other nodes.
+	// A new node with none begins a cluster of its own.
 	Join []string
+	// Weight is this node's share of the buckets against that of others, Zone what
+	// it may lose together with others; "": nothing is known of that.
+	Weight int
+	Zone   string
 	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
 	Store, Sync string
 	// N:R:W as configured for the cluster when it begins.
@@ -45,6 +50,11 @@ type Config struct {
 	Log     *slog.Logger
 	// Now is the clock, in milliseconds since 1970. The simulation skews it.
 	Now func() int64
+	// Network, if not nil, takes the place of the port for other nodes, on which
+	// then nobody listens. Rand, if not nil, that of the random numbers which
+	// decide who waits how long.
+	Network peer.Network
+	Rand    func() uint64
 	// Engine, if not nil, takes the place of the store that Store names. The
 	// node closes it.
 	Engine store.Engine
@@ -62,7 +72,7 @@ func DefaultConfig() Config {
 		Data:   "unkai-data",
 		Listen: "127.0.0.1:11211", Peer: "127.0.0.1:11011", HTTP: "127.0.0.1:11080",
 		Store: Disk, Sync: "always",
-		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets,
+		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets, Weight: 1,
 		Cache: 256 << 20, Memory: 1 << 30, MaxValue: 1 << 20,
 		MaxConns: 1024, RequestTimeout: 2 * time.Second,
 		Log: slog.Default(),
@@ -78,6 +88,12 @@ const (
 	minRequestTimeout = 10 * time.Millisecond
 )
 
+// The most that is sensible.
+const (
+	maxWeight = 1000
+	maxZone   = 64
+)
+
 // Validate says everything that is wrong with c.
 func (c *Config) Validate() error {
 	var errs []error
@@ -86,7 +102,12 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	bad(len(c.Join) > 0, "join: this version runs clusters of one node; leave it out")
+	for _, addr := range c.Join {
+		_, _, err := net.SplitHostPort(addr)
+		bad(err != nil, "join: %q is not HOST:PORT, the --peer address of a node", addr)
+	}
+	bad(c.Weight < 1 || c.Weight > maxWeight, "weight: %d is not from 1 to %d", c.Weight, maxWeight)
+	bad(len(c.Zone) > maxZone, "zone: longer than %d bytes", maxZone)
 	bad(c.Data == "", "data: name a directory")
 	bad(c.Store != Disk && c.Store != Memory, "store: %q is neither %q nor %q", c.Store, Disk, Memory)
 	bad(c.Sync != "always" && c.Sync != "interval" && c.Sync != "off", "sync: %q is none of always, interval, off", c.Sync)

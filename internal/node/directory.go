@@ -22,7 +22,10 @@ import (
 // keep what they must not forget.
 //
 //	node           the node's id and kind of store; made once
-//	topology       the manager's
+//	topology       the manager's: the newest one it knows
+//	decree         the manager's: what it promised about the next one
+//	ballots        up to where the counters of ballots may have been used
+//	book           where the other nodes were last
 //	lock           held while a process uses the directory
 //	store/         the engine's
 type directory struct {
@@ -45,6 +48,9 @@ const directoryFormat = 1
 const (
 	identityFile = "node"
 	topologyFile = "topology"
+	decreeFile   = "decree"
+	ballotsFile  = "ballots"
+	bookFile     = "book"
 	lockFile     = "lock"
 	storeDir     = "store"
 )

@@ -14,16 +14,19 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"unkai"
 	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 	"unkai/internal/memcache"
+	"unkai/internal/node/antientropy"
 	"unkai/internal/node/coordinator"
 	"unkai/internal/node/gateway"
 	"unkai/internal/node/manager"
 	"unkai/internal/node/replica"
+	"unkai/internal/peer"
 	"unkai/internal/store"
 	"unkai/internal/store/disk"
 	"unkai/internal/store/memory"
@@ -37,15 +40,26 @@ type Node struct {
 	since int64
 
 	dir         *directory
+	book        *book
+	network     peer.Network
+	port        *peer.Port // nil when the network is another's
+	replicas    room
+	operations  room
+	remotes     sync.Map // unkai.NodeID → *replica.Remote
+	catching    atomic.Bool
+	managerRef  atomic.Pointer[manager.Manager]
 	engine      store.Engine
 	manager     *manager.Manager
 	replica     *replica.Local
+	batches     *gateway.Server
+	mover       *antientropy.Mover
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	memcache    *memcache.Server
 	admin       *admin.Server
 
 	listen, http net.Listener
+	peer         net.Listener // nil when the network is another's
 	cancel       context.CancelFunc
 	running      sync.WaitGroup
 	side         sync.WaitGroup // the side door, which closes last
@@ -90,28 +104,39 @@ func (n *Node) open(ctx context.Context) error {
 			return fmt.Errorf("listen for administration: %w; choose another address with --http, or --http off", err)
 		}
 	}
+	if n.cfg.Network == nil {
+		if n.peer, err = net.Listen("tcp", n.cfg.Peer); err != nil {
+			return fmt.Errorf("listen for other nodes: %w; choose another address with --peer", err)
+		}
+	}
 	if n.dir, err = openDirectory(n.cfg.Data, n.cfg.Store); err != nil {
 		return err
 	}
 	n.id = n.dir.node()
 	n.openAdmin()
-	if err := n.openManager(); err != nil {
+	if err := n.openPeers(); err != nil {
+		return err
+	}
+	if err := n.openManager(ctx); err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := n.openStore(); err != nil {
+	if err := n.openStore(ctx); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n.openRooms()
+	if err := n.openRooms(); err != nil {
+		return err
+	}
+	n.openToPeers()
 	n.openMemcache()
 	n.setState("")
 	s := n.engine.Stats()
 	top := n.manager.Topology()
 	n.log.Info("serving",
-		"listen", n.listen.Addr().String(), "http", addrOf(n.http), "data", n.cfg.Data,
+		"listen", n.listen.Addr().String(), "peer", n.peerAddress(), "http", addrOf(n.http), "data", n.cfg.Data,
 		"store", n.cfg.Store, "sync", n.cfg.Sync, "node", n.id.String(), "epoch", top.Epoch, "buckets", top.Buckets,
 		"items", s.Items, "tombstones", s.Tombstones, "bytes", s.Bytes, "recovered_in", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -124,25 +149,30 @@ func addrOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
-func (n *Node) openManager() error {
+func (n *Node) openManager(ctx context.Context) error {
 	file := n.dir.file(topologyFile)
+	first := n.firstTopology
 	if _, err := os.Stat(string(file)); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(n.cfg.Data, storeDir)); err == nil {
 			return fmt.Errorf("%s has a store but no file %s, without which its keys cannot be found; restore the directory from a copy", n.cfg.Data, topologyFile)
 		}
+		if len(n.cfg.Join) > 0 {
+			top, err := n.join(ctx)
+			if err != nil {
+				return err
+			}
+			first = func() (topology.Topology, error) { return *top, nil }
+		}
 	}
-	var seed [8]byte
-	if _, err := rand.Read(seed[:]); err != nil {
-		return fmt.Errorf("choose a cluster id: %w", err)
-	}
-	m, err := manager.Open(file, func() topology.Topology {
-		c := n.cfg
-		return topology.New(binary.LittleEndian.Uint64(seed[:]), c.Buckets, c.N, c.R, c.W, topology.Node{ID: n.id, Weight: 1})
-	}, n.cfg.Now, n.log, n.topologyChanged)
+	m, err := manager.Open(manager.Config{
+		Self: n.id, Topology: file, Decree: n.dir.file(decreeFile), Network: managers{n},
+		Now: n.cfg.Now, Log: n.log, Changed: n.topologyChanged, Rand: n.cfg.Rand, Timeout: time.Second,
+	}, first)
 	if err != nil {
 		return err
 	}
 	n.manager = m
+	n.managerRef.Store(m)
 	top := m.Topology()
 	if _, ok := top.Node(n.id); !ok {
 		return fmt.Errorf("%s: the topology of epoch %d does not know node %v: its files are not of one node", n.cfg.Data, top.Epoch, n.id)
@@ -150,33 +180,57 @@ func (n *Node) openManager() error {
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
 	}
-	if top.N != n.cfg.N || top.R != n.cfg.R || top.W != n.cfg.W {
-		return m.Change(func(t topology.Topology) (topology.Topology, error) {
-			return t.Configure(n.cfg.N, n.cfg.R, n.cfg.W)
-		})
+	return n.configure(ctx, top)
+}
+
+// firstTopology is that of a new cluster of this node.
+func (n *Node) firstTopology() (topology.Topology, error) {
+	var seed [8]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return topology.Topology{}, fmt.Errorf("choose a cluster id: %w", err)
 	}
-	return nil
+	c := n.cfg
+	return topology.New(binary.LittleEndian.Uint64(seed[:])|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+}
+
+// configure brings N:R:W to what was asked for, where that is possible.
+func (n *Node) configure(ctx context.Context, top *topology.Topology) error {
+	if top.N == n.cfg.N && top.R == n.cfg.R && top.W == n.cfg.W {
+		return nil
+	}
+	if len(top.Nodes) > 1 {
+		n.log.Warn("N:R:W are fixed once a cluster has two nodes; --n, --r and --w are ignored", "n", top.N, "r", top.R, "w", top.W)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	_, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		return t.Configure(n.cfg.N, n.cfg.R, n.cfg.W)
+	})
+	return err
 }
 
 // topologyChanged hears of every change after the first topology.
 func (n *Node) topologyChanged() {
 	n.mu.Lock()
-	r := n.replica // a flush that was due may come before the rooms are open
+	r, m := n.replica, n.mover // a flush that was due may come before the rooms are open
 	n.mu.Unlock()
 	if r != nil {
 		r.Flushed()
 	}
+	if m != nil {
+		m.Changed()
+	}
 }
 
-func (n *Node) openStore() (err error) {
+func (n *Node) openStore(ctx context.Context) (err error) {
 	top := n.manager.Topology()
 	switch {
 	case n.cfg.Engine != nil:
 		n.engine = n.cfg.Engine
 	case n.cfg.Store == Memory:
-		// What the memory promised before is forgotten: a new incarnation.
-		if !n.dir.created {
-			if err := n.manager.Change(func(t topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) }); err != nil {
+		if !n.dir.created { // what the memory promised before is forgotten
+			if err := n.reborn(ctx); err != nil {
 				return err
 			}
 		}
@@ -197,22 +251,33 @@ func (n *Node) openStore() (err error) {
 	return nil
 }
 
-func (n *Node) openRooms() {
-	n.mu.Lock()
-	n.replica = replica.New(n.engine, n.id, n.manager.Topology)
-	n.mu.Unlock()
+func (n *Node) openRooms() error {
+	used := counters{n.dir.file(ballotsFile)}
+	floor, err := used.floor()
+	if err != nil {
+		return err
+	}
+	rep := replica.New(n.engine, n.id, n.manager.Topology)
 	n.coordinator = coordinator.New(coordinator.Config{
-		Local: n.replica, Self: n.id, Topology: n.manager.Topology,
-		Now: n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,
+		Self: n.id, Local: rep, Topology: n.manager.Topology, Alive: n.alive, Behind: n.behind,
+		Remote: func(id unkai.NodeID) coordinator.Replica { return n.remote(id) },
+		Now:    n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,
+		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
 	n.gateway = gateway.New(gateway.Config{
-		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology,
-		MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
+		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: n.network,
+		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
+	mover := &antientropy.Mover{
+		Self: n.id, Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Log: n.log,
+	}
+	n.mu.Lock()
+	n.replica, n.mover = rep, mover
+	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	sweeper := &replica.Sweeper{
-		Replica: n.replica, Expire: n.expire, Now: n.cfg.Now,
+		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
 		// One node holds all there is, and nothing is under way.
 		MayPurge: func(unkai.Bucket) bool { return len(n.manager.Topology().Nodes) == 1 },
 		Failed: func(b unkai.Bucket, err error) {
@@ -221,6 +286,24 @@ func (n *Node) openRooms() {
 	}
 	n.running.Go(func() { sweeper.Run(ctx) })
 	n.running.Go(func() { n.watch(ctx) })
+	n.running.Go(func() { mover.Run(ctx) })
+	n.running.Go(func() { n.greet(ctx) })
+	n.running.Go(func() { n.runSteward(ctx) })
+	return nil
+}
+
+// coordinates reports whether this node is the first replica of a bucket that is
+// alive.
+func (n *Node) coordinates(b unkai.Bucket) bool {
+	for _, id := range n.manager.Topology().Route(b).Members {
+		if id == n.id {
+			return true
+		}
+		if id != 0 && n.alive(id) {
+			return false
+		}
+	}
+	return false
 }
 
 // expire reads keys that have expired, which makes them tombstones.
@@ -339,6 +422,16 @@ func (n *Node) close() error {
 		errs = append(errs, n.listen.Close())
 	}
 	n.running.Wait()
+	n.replicas.close()
+	n.operations.close()
+	if n.batches != nil {
+		n.batches.Close()
+	}
+	if n.port != nil {
+		errs = append(errs, n.port.Close())
+	} else if n.peer != nil {
+		errs = append(errs, n.peer.Close())
+	}
 	if n.manager != nil {
 		errs = append(errs, n.manager.Close())
 	}

@@ -20,7 +20,7 @@ type fan struct {
 	groups []*group
 	ended  chan *group
 	until  time.Time
-	reads  bool // nothing in the batch changes anything
+	reads  bool                   // nothing in the batch changes anything
 	tried  map[int][]unkai.NodeID // by operation: who was asked in vain
 }
 

@@ -1,21 +1,26 @@
-// Package manager decides the topology and remembers it. In a cluster of one
-// node it decides alone; its memory is one file, replaced as a whole.
+// Package manager decides the topology, together with the managers of other
+// nodes, and remembers it. Every node has a manager; those that the topology
+// names decide the next one (core/decree), the others ask them and follow.
 package manager
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"unkai"
+	"unkai/internal/core/decree"
 	"unkai/internal/core/topology"
 )
 
-// File is where a manager keeps the topology: whole, or not at all.
+// File is where a manager keeps something: whole, or not at all.
 type File interface {
 	// Load gives what was last saved, or an error that is fs.ErrNotExist.
 	Load() ([]byte, error)
@@ -23,40 +28,66 @@ type File interface {
 	Save([]byte) error
 }
 
-// Manager is safe for concurrent use.
-type Manager struct {
-	file File
-	now  func() int64
-	log  *slog.Logger
-
-	current atomic.Pointer[topology.Topology]
-	mu      sync.Mutex // of those who change it; never taken by those who read
-	timer   *time.Timer
-	closed  bool
-	changed func()
+// Network asks other nodes' managers, for no longer than ctx lasts.
+type Network interface {
+	Ask(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error)
 }
 
-// Open reads the topology from file, or begins with the one that first makes.
-// Changed is called after each later change.
-func Open(file File, first func() topology.Topology, now func() int64, log *slog.Logger, changed func()) (*Manager, error) {
-	m := &Manager{file: file, now: now, log: log, changed: changed}
-	b, err := file.Load()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if err := m.decide(first()); err != nil {
-			return nil, err
-		}
-	case err != nil:
-		return nil, fmt.Errorf("read the topology: %w", err)
-	default:
-		t := new(topology.Topology)
-		if err := json.Unmarshal(b, t); err != nil {
-			return nil, fmt.Errorf("read the topology: %w", err)
-		}
-		if err := t.Seal(); err != nil {
-			return nil, err
-		}
-		m.current.Store(t)
+// Config is what a Manager needs.
+type Config struct {
+	Self unkai.NodeID
+	// Topology keeps the newest topology known, Decree what was promised about
+	// the next one.
+	Topology, Decree File
+	Network          Network
+	Now              func() int64 // milliseconds since 1970
+	Log              *slog.Logger
+	// Changed is called after every later topology.
+	Changed func()
+	// Rand gives random numbers for waiting before a change is tried again; nil:
+	// those of math/rand.
+	Rand func() uint64
+	// Timeout for one round of questions.
+	Timeout time.Duration
+}
+
+// Errors of a Change.
+var (
+	// ErrInDoubt: the change may have been decided, or may yet be.
+	ErrInDoubt = errors.New("in doubt")
+	// ErrUncertain is what a File's Save returns, wrapped, when the new content
+	// may be the one that is found after a crash.
+	ErrUncertain = errors.New("may or may not have been saved")
+
+	errClosed  = errors.New("this node is stopping")
+	errForeign = errors.New("the topology is of another cluster")
+)
+
+// Manager is safe for concurrent use.
+type Manager struct {
+	cfg     Config
+	current atomic.Pointer[topology.Topology]
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	turn    chan struct{} // held by who proposes a change at this node
+
+	mu     sync.Mutex // of what is below; never held while another node is asked
+	text   []byte     // the current topology, encoded
+	state  decree.State
+	timer  *time.Timer
+	closed bool
+}
+
+// Open reads the topology that was kept, or begins with the one that first makes.
+func Open(cfg Config, first func() (topology.Topology, error)) (*Manager, error) {
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Uint64
+	}
+	m := &Manager{cfg: cfg, turn: make(chan struct{}, 1)}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if err := m.load(first); err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	m.schedule()
@@ -64,111 +95,131 @@ func Open(file File, first func() topology.Topology, now func() int64, log *slog
 	return m, nil
 }
 
+func (m *Manager) load(first func() (topology.Topology, error)) error {
+	b, err := m.cfg.Topology.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		t, err := first()
+		if err != nil {
+			return err
+		}
+		return m.keep(&t, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("read the topology: %w", err)
+	}
+	t, err := decode(b)
+	if err != nil {
+		return fmt.Errorf("read the topology: %w", err)
+	}
+	m.text = b
+	m.current.Store(t)
+	b, err = m.cfg.Decree.Load()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read what was promised about the next topology: %w", err)
+	}
+	if err := json.Unmarshal(b, &m.state); err != nil {
+		return fmt.Errorf("read what was promised about the next topology: %w", err)
+	}
+	return nil
+}
+
+func decode(b []byte) (*topology.Topology, error) {
+	t := new(topology.Topology)
+	if err := json.Unmarshal(b, t); err != nil {
+		return nil, err
+	}
+	return t, t.Seal()
+}
+
+// encode is the topology as it is kept and sent.
+func encode(t *topology.Topology) ([]byte, error) {
+	b, err := json.Marshal(t)
+	if err != nil {
+		return nil, fmt.Errorf("encode the topology of epoch %d: %w", t.Epoch, err)
+	}
+	return append(b, '\n'), nil
+}
+
 // Topology is the present one. Nobody may change it.
 func (m *Manager) Topology() *topology.Topology { return m.current.Load() }
 
-// Change replaces the topology by what f makes of it, durably.
-func (m *Manager) Change(f func(topology.Topology) (topology.Topology, error)) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	next, err := f(*m.current.Load())
-	if err != nil {
-		return err
-	}
-	return m.decide(next)
-}
-
-func (m *Manager) decide(t topology.Topology) error {
+// keep makes a decided topology the present one, durably, unless one as new is
+// known. Text is its encoding, if that is at hand.
+func (m *Manager) keep(t *topology.Topology, text []byte) error {
 	if err := t.Seal(); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(t, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the topology: %w", err)
+	if text == nil {
+		var err error
+		if text, err = encode(t); err != nil {
+			return err
+		}
 	}
-	err = m.file.Save(append(b, '\n'))
+	m.mu.Lock()
+	old := m.current.Load()
+	switch {
+	case old != nil && old.Cluster != t.Cluster:
+		m.mu.Unlock()
+		return errForeign
+	case old != nil && old.Epoch >= t.Epoch:
+		m.mu.Unlock()
+		return nil
+	}
+	err := m.cfg.Topology.Save(text)
 	if err != nil {
 		err = fmt.Errorf("write the topology of epoch %d: %w", t.Epoch, err)
 		if !errors.Is(err, ErrUncertain) {
+			m.mu.Unlock()
 			return err
 		}
 		// It may stand after a restart, and what is written until then must be
 		// of its epoch, or a flush would take it too.
 	}
-	first := m.current.Load() == nil
-	m.current.Store(&t)
-	if !first {
-		m.changed()
+	m.text = text
+	m.current.Store(t)
+	m.schedule()
+	m.mu.Unlock()
+	if old != nil {
+		m.cfg.Changed()
 	}
 	return err
 }
 
-// ErrUncertain is what a File's Save returns, wrapped, when the new content may
-// be the one that is found after a crash.
-var ErrUncertain = errors.New("may or may not have been saved")
+// Learn takes notice of a decided topology.
+func (m *Manager) Learn(t *topology.Topology) error { return m.keep(t, nil) }
 
-// Flush makes everything stored so far absent: at once if the moment has come,
-// else when it comes, also after a restart. A later Flush takes the place of
-// one that still waits. Milliseconds since 1970.
-func (m *Manager) Flush(at int64) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	next := m.current.Load().Flush()
-	if at > m.now() {
-		next = m.current.Load().FlushLater(at)
+// Catch fetches the topology that another node knows.
+func (m *Manager) Catch(ctx context.Context, from unkai.NodeID) error {
+	a, err := m.ask(ctx, from, question{Do: fetch})
+	if err != nil {
+		return fmt.Errorf("fetch the topology: %w", err)
 	}
-	if err := m.decide(next); err != nil {
-		return err
-	}
-	m.schedule()
-	return nil
+	return m.learn(a.Decided)
 }
 
-// schedule arms the timer for the flush that waits, under the lock.
-func (m *Manager) schedule() {
-	if m.timer != nil {
-		m.timer.Stop()
-		m.timer = nil
+func (m *Manager) learn(text []byte) error {
+	if len(text) == 0 {
+		return nil
 	}
-	t := m.current.Load()
-	if t.FlushAt == 0 || m.closed {
-		return
+	t, err := decode(text)
+	if err != nil {
+		return fmt.Errorf("learn a topology: %w", err)
 	}
-	wait := min(t.FlushAt-m.now(), flushLook)
-	m.timer = time.AfterFunc(time.Duration(wait)*time.Millisecond, m.flushDue)
-}
-
-// flushLook is after how many milliseconds at most the clock is looked at again:
-// a far moment is no duration that a timer can hold.
-const flushLook = 3_600_000
-
-// flushRetry is how soon a flush that could not be written down is tried again.
-const flushRetry = time.Second
-
-func (m *Manager) flushDue() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	t := m.current.Load()
-	if t.FlushAt == 0 || m.closed {
-		return
-	}
-	if t.FlushAt > m.now() { // the clock was set back, or another flush took its place
-		m.schedule()
-		return
-	}
-	if err := m.decide(t.Flush()); err != nil {
-		m.log.Error("a scheduled flush_all could not be carried out; trying again", "err", err)
-		m.timer = time.AfterFunc(flushRetry, m.flushDue)
-	}
+	return m.keep(t, text)
 }
 
 // Close ends the waiting; a scheduled flush is carried out after the next Open.
 func (m *Manager) Close() error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.closed = true
 	if m.timer != nil {
 		m.timer.Stop()
 	}
+	m.mu.Unlock()
+	m.cancel()
+	m.running.Wait()
 	return nil
 }

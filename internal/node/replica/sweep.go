@@ -22,6 +22,9 @@ type Sweeper struct {
 	// Expire asks the coordinator for the keys, none of them empty, as a read
 	// would: who finds an item expired makes it a tombstone.
 	Expire func(keys [][]byte)
+	// Mine reports whether it is this node that should see to a bucket's expired
+	// items; another one does it else. Nil: it is.
+	Mine func(unkai.Bucket) bool
 	// MayPurge reports whether tombstones of the bucket may be forgotten: all
 	// replicas hold them and nothing older is under way (DESIGN §4, Deletes).
 	MayPurge func(unkai.Bucket) bool
@@ -134,6 +137,7 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 		}
 	}
 	top, now, mayPurge := r.topology(), s.Now(), s.MayPurge(b)
+	mine := s.Mine == nil || s.Mine(b)
 	purges, purgeCtx := errgroup.WithContext(ctx)
 	purges.SetLimit(purgesAtOnce)
 	for e, err := range r.engine.Scan(b) {
@@ -151,6 +155,8 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 			v := victim{e.Hash, append([]byte(nil), e.Key...), rec.Ballot}
 			purges.Go(func() error { return r.purge(b, v) })
 		case gone:
+			remember(now + sweepRetry)
+		case rec.Item.Expiry != 0 && rec.Item.Expiry <= now && !mine:
 			remember(now + sweepRetry)
 		case rec.Item.Expiry != 0 && rec.Item.Expiry <= now:
 			if expired = append(expired, append([]byte(nil), e.Key...)); len(expired) == expireBatch {

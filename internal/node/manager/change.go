@@ -1,0 +1,259 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/decree"
+	"unkai/internal/core/topology"
+)
+
+// Change has what f makes of the newest topology decided and returns the result.
+// When another change is decided first, f is asked again. It ends with ctx at
+// the latest. An error that is ErrInDoubt leaves open whether the change was
+// decided; after any other it was not. An error of f ends it.
+func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topology.Topology, error)) (*topology.Topology, error) {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("change the topology: %w", ctx.Err())
+	}
+	if m.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	for {
+		base := m.current.Load()
+		next, err := f(base)
+		if err != nil {
+			return nil, err
+		}
+		if next.Epoch != base.Epoch+1 {
+			return nil, fmt.Errorf("change the topology: epoch %d after %d", next.Epoch, base.Epoch)
+		}
+		if err := next.Seal(); err != nil {
+			return nil, err
+		}
+		own, err := m.decide(ctx, base, &next)
+		if err != nil {
+			return nil, fmt.Errorf("change the topology: %w", err)
+		}
+		if own {
+			return &next, nil
+		}
+	}
+}
+
+// decide has a topology decided after base, and reports whether it was that
+// one; if not, another one was, and is known now.
+func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (own bool, err error) {
+	value, err := encode(next)
+	if err != nil {
+		return false, err
+	}
+	value = bytes.TrimSpace(value)
+	m.mu.Lock()
+	p := attempt{base: base, text: m.text, seen: m.state.For(next.Epoch).Promised}
+	m.mu.Unlock()
+	offered := false // somebody may have accepted the value
+	for try := 0; ; try++ {
+		if try > 0 {
+			if err := m.pause(ctx, try); err != nil {
+				return false, p.failed(offered, err)
+			}
+		}
+		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
+		p.errs = nil
+		newer := m.round(ctx, &p, question{Do: prepare, Epoch: next.Epoch, Ballot: p.Ballot, Base: p.text})
+		if !newer && p.Enough() {
+			chosen := p.Value()
+			own := bytes.Equal(chosen, value)
+			offered = offered || own
+			p.Propose()
+			newer = m.round(ctx, &p, question{Do: accept, Epoch: next.Epoch, Ballot: p.Ballot, Value: chosen})
+			if p.Enough() {
+				return own, m.decided(base, next, own, chosen)
+			}
+		}
+		p.seen = p.Seen()
+		if t := m.current.Load(); newer || t.Epoch > base.Epoch {
+			// Decided by another, or by somebody who has found this one's value.
+			m.mu.Lock()
+			own := m.current.Load().Epoch == next.Epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
+			m.mu.Unlock()
+			if !own && offered && m.current.Load().Epoch > next.Epoch {
+				return false, fmt.Errorf("%w: other changes were decided meanwhile", ErrInDoubt)
+			}
+			return own, nil
+		}
+		if ctx.Err() != nil || len(base.Managers) == 1 && base.Managers[0] == m.cfg.Self {
+			return false, p.failed(offered, ctx.Err())
+		}
+	}
+}
+
+// attempt is a Proposer with what became of its questions.
+type attempt struct {
+	decree.Proposer
+	base *topology.Topology
+	text []byte // base, encoded
+	seen decree.Ballot
+	errs []error
+}
+
+// failed is the error of a change that could not be decided.
+func (p *attempt) failed(offered bool, err error) error {
+	err = errors.Join(append(p.errs, err)...)
+	if n := len(p.errs); n > 0 && len(p.base.Managers) > 1 {
+		err = fmt.Errorf("%d of %d managers did not agree, and %d have to; changes of the topology wait, all else goes on: %w",
+			n, len(p.base.Managers), decree.Majority(len(p.base.Managers)), err)
+	}
+	if offered {
+		return fmt.Errorf("%w: %w", ErrInDoubt, err)
+	}
+	return err
+}
+
+// decided keeps what was chosen and tells the others.
+func (m *Manager) decided(base, next *topology.Topology, own bool, chosen []byte) error {
+	t := next
+	if !own {
+		var err error
+		if t, err = decode(chosen); err != nil {
+			return fmt.Errorf("learn what was decided: %w", err)
+		}
+	}
+	if err := m.keep(t, slices.Clone(chosen)); err != nil {
+		return fmt.Errorf("%w: %w", ErrInDoubt, err)
+	}
+	m.announce(base, t, chosen)
+	return nil
+}
+
+// round asks all managers of the base one thing and counts until it is decided.
+// It reports whether somebody knew a newer topology.
+func (m *Manager) round(ctx context.Context, p *attempt, q question) (newer bool) {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
+	defer cancel()
+	type reply struct {
+		from unkai.NodeID
+		a    answer
+		err  error
+	}
+	managers := p.base.Managers
+	replies := make(chan reply, len(managers))
+	for _, id := range managers {
+		if id == m.cfg.Self {
+			continue
+		}
+		m.running.Add(1)
+		go func() {
+			defer m.running.Done()
+			a, err := m.ask(ctx, id, q)
+			replies <- reply{id, a, err}
+		}()
+	}
+	waiting := len(managers)
+	if slices.Contains(managers, m.cfg.Self) {
+		replies <- reply{m.cfg.Self, m.answer(q), nil}
+	}
+	for waiting > 0 && !p.Enough() && !p.Never() && !newer {
+		r := <-replies
+		waiting--
+		if r.err == nil && r.a.Error != "" {
+			r.err = errors.New(r.a.Error)
+		}
+		switch {
+		case r.err != nil:
+			p.errs = append(p.errs, fmt.Errorf("%v: %w", r.from, r.err))
+			p.Refused(decree.Ballot{})
+		case len(r.a.Decided) > 0:
+			if err := m.learn(r.a.Decided); err != nil {
+				p.errs = append(p.errs, err)
+				p.Refused(decree.Ballot{})
+				continue
+			}
+			newer = true
+		case !r.a.OK:
+			p.Refused(r.a.State.Promised)
+		case q.Do == prepare:
+			p.Promised(r.a.State)
+		default:
+			p.Accepted()
+		}
+	}
+	return newer
+}
+
+func (m *Manager) ask(ctx context.Context, to unkai.NodeID, q question) (answer, error) {
+	text, err := json.Marshal(q)
+	if err != nil {
+		return answer{}, err
+	}
+	reply, err := m.cfg.Network.Ask(ctx, to, text)
+	if err != nil {
+		return answer{}, err
+	}
+	var a answer
+	if err := json.Unmarshal(reply, &a); err != nil {
+		return answer{}, err
+	}
+	if a.Error != "" {
+		return answer{}, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+// announceAtOnce bounds how many nodes are told of a new topology at once.
+const announceAtOnce = 16
+
+// announce tells all nodes of a new topology. Who does not hear it now fetches
+// it later.
+func (m *Manager) announce(base, t *topology.Topology, text []byte) {
+	var others []unkai.NodeID
+	for _, n := range slices.Concat(t.Nodes, base.Nodes) {
+		if n.ID != m.cfg.Self && !slices.Contains(others, n.ID) {
+			others = append(others, n.ID)
+		}
+	}
+	if len(others) == 0 {
+		return
+	}
+	m.running.Go(func() {
+		ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeout)
+		defer cancel()
+		slots := make(chan struct{}, announceAtOnce)
+		for _, id := range others {
+			slots <- struct{}{}
+			m.running.Add(1)
+			go func() {
+				defer m.running.Done()
+				defer func() { <-slots }()
+				if _, err := m.ask(ctx, id, question{Do: tell, Value: text}); err != nil {
+					m.cfg.Log.Debug("a node was not told of a new topology", "node", id.String(), "epoch", t.Epoch, "err", err)
+				}
+			}()
+		}
+	})
+}
+
+// pause waits before the next try: others may be trying too.
+func (m *Manager) pause(ctx context.Context, try int) error {
+	most := uint64(10*time.Millisecond) << min(try, 5)
+	t := time.NewTimer(time.Duration(m.cfg.Rand() % most))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-m.ctx.Done():
+		return errClosed
+	}
+}
