@@ -87,7 +87,7 @@ func disturb(t *testing.T, s uint64, history *check.History) {
 				return
 			}
 			switch {
-			case n == 30 || n == 90:
+			case n%20 == 19:
 				time.Sleep(2 * timeout) // in virtual time: the disk hangs, and all give up
 			case r.IntN(20) == 0:
 				h.engine.setRefuse(store.ErrFull, 3)
