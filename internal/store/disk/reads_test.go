@@ -1,12 +1,14 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"unkai/internal/store"
@@ -104,7 +106,9 @@ func TestHungRead(t *testing.T) {
 			t.Error("nothing was held")
 		}
 		close(gate)
-		<-held // whatever it says
+		if err := <-held; err != nil && !errors.Is(err, store.ErrBroken) {
+			t.Error(err)
+		}
 		if err := e.db.Close(); err != nil {
 			t.Error(err)
 		}
@@ -132,6 +136,37 @@ func TestCloseBehindHungRead(t *testing.T) {
 		<-e.committed
 		if err := e.db.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestCloseBehindHungCompaction: nor does it wait for what goes on in the
+// background.
+func TestCloseBehindHungCompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, gate, told := hang(t)
+		ended := make(chan error, 1)
+		// Something to be removed, or the table would only be moved.
+		if err := e.db.Delete(appendRecordKey(nil, 1, 1000, []byte("k")), pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { ended <- e.db.Compact(ctx, []byte{0}, []byte{255}, false) }()
+		synctest.Wait()
+		if len(ended) != 0 {
+			t.Fatal("nothing hangs")
+		}
+		if err := e.Close(); !errors.Is(err, errHung) || !errors.Is(err, store.ErrBroken) {
+			t.Errorf("close gives %v", err)
+		}
+		if err := <-told; !errors.Is(err, errHung) {
+			t.Errorf("told %v", err)
+		}
+		close(gate)
+		cancel() // the pebble does not tell who asked when it is closed
+		if err := <-ended; err == nil {
+			t.Error("compacted a store that is closed")
 		}
 	})
 }
