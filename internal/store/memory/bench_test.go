@@ -193,3 +193,29 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCopy puts a bucket of records of 100 bytes into an empty store, with
+// writes.
+func BenchmarkCopy(b *testing.B) {
+	const n = 20_000
+	for b.Loop() {
+		b.StopTimer()
+		e := open(b, Config{Buckets: benchBuckets})
+		key := make([]byte, 16)
+		w := store.Write{Key: key, Done: quiet{}, Record: store.Record{Ballot: 1 << 16, Promise: loadPromise, Epoch: 1}}
+		w.Record.Item = unkai.Item{Value: make([]byte, 100), CAS: 1 << 16}
+		b.StartTimer()
+		for i := range n {
+			w.Hash, _ = benchKey(key, i)
+			if e.Write(&w); w.Err != nil {
+				b.Fatal(w.Err)
+			}
+		}
+		b.StopTimer()
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
