@@ -101,7 +101,6 @@ func (e *Engine) open() error {
 	e.guard = &guardFS{
 		FS: e.fs, dir: dir, broken: &e.broken, fail: e.fail,
 		policy: e.cfg.Sync, syncs: &e.syncs, logs: map[*logFile]struct{}{},
-		reads: reads{start: time.Now()},
 	}
 
 	start := time.Now()

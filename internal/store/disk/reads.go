@@ -20,22 +20,22 @@ const (
 
 var errHung = errors.New("the disk does not answer a read")
 
-// reads knows which reads of files are under way, and since when. Of more than
-// it has places for it misses some; when the disk hangs, it will not be those
-// alone.
+// readPlaces is how many reads can be noted at a time. Of more some are missed;
+// when the disk hangs, it will not be those alone.
+const readPlaces = 64
+
+// reads knows which reads of files are under way, each by a number of its own.
 type reads struct {
-	start time.Time
-	next  atomic.Uint32
-	since [64]atomic.Int64 // from start on; 0: free
+	last  atomic.Uint64
+	under [readPlaces]atomic.Uint64 // 0: free
 }
 
 // begin notes a read, and gives what to end it with.
 func (r *reads) begin() (place int) {
-	now := int64(max(1, time.Since(r.start)))
-	first := r.next.Add(1)
-	for i := range uint32(8) {
-		place = int((first + i) % uint32(len(r.since)))
-		if r.since[place].CompareAndSwap(0, now) {
+	n := r.last.Add(1)
+	for i := range uint64(8) {
+		place = int((n + i) % readPlaces)
+		if r.under[place].CompareAndSwap(0, n) {
 			return place
 		}
 	}
@@ -44,25 +44,39 @@ func (r *reads) begin() (place int) {
 
 func (r *reads) end(place int) {
 	if place >= 0 {
-		r.since[place].Store(0)
+		r.under[place].Store(0)
 	}
 }
 
-// longest is how long the oldest read has been under way.
-func (r *reads) longest() time.Duration {
-	now := time.Since(r.start)
-	var longest time.Duration
-	for i := range r.since {
-		if since := r.since[i].Load(); since != 0 {
-			longest = max(longest, now-time.Duration(since))
+// lookout remembers which reads it saw, and how often. It counts its looks, and
+// not the time: when the process was stopped for a while, it was not the disk
+// that did not answer.
+type lookout [readPlaces]struct {
+	read  uint64
+	again int
+}
+
+// hangs looks once, and reports whether a read has been there at every look for
+// as long as hungRead.
+func (l *lookout) hangs(r *reads) bool {
+	for i := range l {
+		seen := &l[i]
+		switch n := r.under[i].Load(); {
+		case n == 0 || n != seen.read:
+			seen.read, seen.again = n, 0
+		default:
+			if seen.again++; seen.again >= int(hungRead/lookEvery) {
+				return true
+			}
 		}
 	}
-	return longest
+	return false
 }
 
 // watchReads breaks the store when the disk has not answered a read for long,
 // until done is closed.
 func (e *Engine) watchReads(done <-chan struct{}) {
+	var l lookout
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
@@ -71,9 +85,9 @@ func (e *Engine) watchReads(done <-chan struct{}) {
 			return
 		case <-t.C:
 		}
-		if d := e.guard.reads.longest(); d >= hungRead {
+		if l.hangs(&e.guard.reads) {
 			e.stuck.Store(true)
-			e.fail(fmt.Errorf("%w: for %v now", errHung, d.Round(time.Second)))
+			e.fail(fmt.Errorf("%w: for %v now", errHung, hungRead))
 			close(e.hung)
 			return
 		}

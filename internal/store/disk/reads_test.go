@@ -188,3 +188,31 @@ func TestSlowReadIsNoHang(t *testing.T) {
 		mustClose(t, e)
 	})
 }
+
+// TestLookout: only looks count, as many as it takes, at one and the same read;
+// so neither a process that was stopped for an hour nor many short reads are
+// taken for a disk that hangs.
+func TestLookout(t *testing.T) {
+	var r reads
+	var l lookout
+	if l.hangs(&r) {
+		t.Fatal("nothing is read")
+	}
+	for range 100 {
+		p := r.begin()
+		if l.hangs(&r) {
+			t.Fatal("short reads are taken for a long one")
+		}
+		r.end(p)
+	}
+	for range 2 * readPlaces { // more than there is room for
+		r.begin()
+	}
+	looks := 1
+	for !l.hangs(&r) {
+		looks++
+	}
+	if want := int(hungRead/lookEvery) + 1; looks != want {
+		t.Errorf("noticed at look %d, want %d", looks, want)
+	}
+}
