@@ -198,3 +198,16 @@ func decodeFixed(body []byte) (Record, []byte) {
 		Tombstone: body[1]&fieldTombstone != 0,
 	}, body[recordFixed:]
 }
+
+// PromiseOf is the promise of an encoded record, of which nothing is verified.
+func PromiseOf(b []byte) unkai.Ballot {
+	ballot := unkai.Ballot(binary.LittleEndian.Uint64(b[6:]))
+	switch {
+	case b[1]&fieldNext != 0:
+		return Next(ballot)
+	case b[1]&fieldPromise != 0 && len(b) >= recordFixed+8:
+		return unkai.Ballot(binary.LittleEndian.Uint64(b[recordFixed:]))
+	default:
+		return ballot
+	}
+}

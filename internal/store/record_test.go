@@ -73,6 +73,9 @@ func TestRecordRoundTrip(t *testing.T) {
 		if !equal(got, r) {
 			t.Fatalf("read %+v, wrote %+v", got, r)
 		}
+		if p := PromiseOf(b); p != r.Promise {
+			t.Fatalf("promise of the encoded record is %v, want %v", p, r.Promise)
+		}
 		refused := func(what string, key, b []byte) {
 			if _, err := DecodeRecord(key, b); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("%s: %v, want ErrDamaged", what, err)

@@ -84,7 +84,7 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 		}
 		if e.stopped() == nil {
 			s.cache.put(n, key, dst[start:], about{
-				ballot: rec.Ballot, promise: rec.Promise, kind: rec.Kind(), valueLen: len(rec.Item.Value),
+				ballot: rec.Ballot, kind: rec.Kind(), valueLen: len(rec.Item.Value),
 				accessed: uint32(a), fetched: a != store.NoAccess,
 			})
 		}
