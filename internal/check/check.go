@@ -83,18 +83,17 @@ func (h *History) Judge(limit time.Duration) Verdict {
 func (v Verdict) Draw(w io.Writer) error { return porcupine.Visualize(v.model, v.info, w) }
 
 // state is what the register holds. An operation in doubt does not tell its cas
-// unique: then the unique is not known until somebody reads it, and a history in
-// which it was guessed before cannot be judged.
+// unique: then the unique is not known until an answer tells it.
 type state struct {
 	item    unkai.Item
 	unknown bool
 }
 
 func model() porcupine.Model {
-	return porcupine.Model{
+	m := porcupine.NondeterministicModel{
 		Partition: partition,
-		Init:      func() any { return state{} },
-		Step: func(s, in, out any) (bool, any) {
+		Init:      func() []any { return []any{state{}} },
+		Step: func(s, in, out any) []any {
 			return step(s.(state), in.(unkai.Op), out.(unkai.Result))
 		},
 		Equal: func(a, b any) bool {
@@ -104,6 +103,7 @@ func model() porcupine.Model {
 		DescribeOperation: func(in, out any) string { return describe(in.(unkai.Op), out.(unkai.Result)) },
 		DescribeState:     func(s any) string { return fmt.Sprintf("%q", s.(state).item.Value) },
 	}
+	return m.ToModel()
 }
 
 func partition(ops []porcupine.Operation) [][]porcupine.Operation {
@@ -123,41 +123,54 @@ func sameItem(a, b unkai.Item) bool {
 	return bytes.Equal(a.Value, b.Value) && a.Flags == b.Flags && a.CAS == b.CAS && a.Stale == b.Stale && a.Won == b.Won && a.Expiry == b.Expiry
 }
 
-// guess stands for a cas unique that nobody has been told.
-const guess = math.MaxUint64
+// guess stands for a cas unique that nobody has been told. It is above every
+// other, and low is below.
+const (
+	guess = math.MaxUint64
+	low   = 1
+)
 
-// step says whether the register, in state s, may answer op with res, and its
-// state afterwards.
-func step(s state, op unkai.Op, res unkai.Result) (bool, any) {
-	if res.Status == unkai.InDoubt {
-		out, _ := command.Law{CAS: guess, MaxValue: unkai.MaxValueLen}.Apply(s.item, &op, nil)
-		if !out.Changed {
-			return true, s
+// step gives the states in which the register may be after it answered op with
+// res in state s; none if it may not answer so.
+func step(s state, op unkai.Op, res unkai.Result) (after []any) {
+	for _, cas := range s.uniques(op, res) {
+		before := s.item
+		before.CAS = cas
+		law := command.Law{CAS: res.Item.CAS, MaxValue: unkai.MaxValueLen}
+		if res.Status == unkai.InDoubt {
+			law.CAS = guess
 		}
-		return true, state{item: out.Item, unknown: out.Item.CAS == guess}
+		out, _ := law.Apply(before, &op, nil)
+		if res.Status != unkai.InDoubt && !explains(out.Result, op, res) {
+			continue
+		}
+		if !out.Changed {
+			out.Item = before
+		}
+		unknown := out.Item.CAS == guess || s.unknown && out.Item.CAS == low
+		if unknown {
+			out.Item.CAS = guess
+		}
+		after = append(after, state{out.Item, unknown})
 	}
-	if s.unknown {
-		s = s.learn(op, res)
-	}
-	out, _ := command.Law{CAS: res.Item.CAS, MaxValue: unkai.MaxValueLen}.Apply(s.item, &op, nil)
-	if !explains(out.Result, op, res) {
-		return false, s
-	}
-	if !out.Changed {
-		return true, s
-	}
-	return true, state{item: out.Item}
+	return after
 }
 
-// learn takes what an answer says of a cas unique that was not known.
-func (s state) learn(op unkai.Op, res unkai.Result) state {
+// uniques are what the item's cas unique may be, as far as that makes a
+// difference to op.
+func (s state) uniques(op unkai.Op, res unkai.Result) []uint64 {
 	switch {
-	case op.Compare && res.Status == unkai.OK:
-		s.item.CAS, s.unknown = op.CAS, false
+	case !s.unknown:
+		return []uint64{s.item.CAS}
 	case (op.Kind == unkai.Get || op.Kind == unkai.Touch) && res.Status == unkai.OK:
-		s.item.CAS, s.unknown = res.Item.CAS, false
+		return []uint64{res.Item.CAS}
+	case !op.Compare || op.CAS == 0:
+		return []uint64{guess}
+	case op.Invalidate && op.CAS > low:
+		return []uint64{guess, op.CAS, low}
+	default:
+		return []uint64{guess, op.CAS}
 	}
-	return s
 }
 
 func explains(want unkai.Result, op unkai.Op, got unkai.Result) bool {

@@ -14,15 +14,15 @@ import (
 //	byte  1      fields: which of the optional parts follow, and the marks
 //	4     2      epoch
 //	8     6      ballot
-//	8            promise, if it is not the ballot
+//	8            promise, if it is neither the ballot nor the next of its seat
 //	8            cas unique, if it is not the ballot
 //	4            flags, if not 0
 //	8            expiry, if not 0
 //	...          value
 //	4            crc32c over the key and all the above
 //
-// A reader refuses a version or a mark it does not know: the record is then
-// unknown, and never absent.
+// A reader refuses a version it does not know, and fields that contradict each
+// other: the record is then unknown, and never absent.
 const (
 	recordVersion = 1
 	recordFixed   = 14
@@ -40,8 +40,42 @@ const (
 	fieldCAS
 	fieldFlags
 	fieldExpiry
-	fieldsKnown = 1<<iota - 1
+	fieldNext // the promise is the next ballot of the same seat
+
+	fieldsOfItem = fieldStale | fieldWon | fieldCAS | fieldFlags | fieldExpiry
 )
+
+// Next is the ballot after b of the same seat: what a coordinator is promised
+// with each value that it has accepted. It is below b where there is none.
+func Next(b unkai.Ballot) unkai.Ballot { return b + unkai.MakeBallot(1, 0) }
+
+// promiseField says how the promise is kept.
+func (r *Record) promiseField() byte {
+	switch {
+	case r.Promise == r.Ballot:
+		return 0
+	case r.Promise == Next(r.Ballot):
+		return fieldNext
+	default:
+		return fieldPromise
+	}
+}
+
+// optional are the fields that take room, in their order.
+var optional = [...]struct {
+	mark byte
+	n    int
+}{{fieldPromise, 8}, {fieldCAS, 8}, {fieldFlags, 4}, {fieldExpiry, 8}}
+
+// optionalLen is the length of the optional parts.
+func optionalLen(fields byte) (n int) {
+	for _, f := range optional {
+		if fields&f.mark != 0 {
+			n += f.n
+		}
+	}
+	return n
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -52,7 +86,7 @@ func (r *Record) ownCAS() bool { return !r.Tombstone && r.Item.CAS != uint64(r.B
 // EncodedLen is the length of r in the record format, in bytes.
 func EncodedLen(r *Record) int {
 	n := recordFixed + recordSum + len(r.Item.Value)
-	if r.Promise != r.Ballot {
+	if r.promiseField() == fieldPromise {
 		n += 8
 	}
 	if r.ownCAS() {
@@ -71,7 +105,7 @@ func EncodedLen(r *Record) int {
 // that a record found under another key is known to be damaged.
 func AppendRecord(dst, key []byte, r *Record) []byte {
 	start := len(dst)
-	fields := byte(0)
+	fields := r.promiseField()
 	if r.Tombstone {
 		fields |= fieldTombstone
 	}
@@ -84,8 +118,7 @@ func AppendRecord(dst, key []byte, r *Record) []byte {
 	dst = append(dst, recordVersion, 0)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(r.Epoch))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Ballot))
-	if r.Promise != r.Ballot {
-		fields |= fieldPromise
+	if fields&fieldPromise != 0 {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(r.Promise))
 	}
 	if r.ownCAS() {
@@ -121,32 +154,21 @@ func DecodeRecord(key, b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: format version %d is not known here", ErrDamaged, b[0])
 	}
 	fields := b[1]
-	if fields&^fieldsKnown != 0 {
-		return Record{}, fmt.Errorf("%w: marks %#x are not known here", ErrDamaged, fields)
+	r, rest := decodeFixed(body)
+	if len(rest) < optionalLen(fields) {
+		return Record{}, fmt.Errorf("%w: %d bytes are too few for fields %#x", ErrDamaged, len(b), fields)
 	}
-	r := Record{
-		Epoch:     unkai.Epoch(binary.LittleEndian.Uint32(b[2:])),
-		Ballot:    unkai.Ballot(binary.LittleEndian.Uint64(b[6:])),
-		Tombstone: fields&fieldTombstone != 0,
+	if fields&fieldPromise != 0 && fields&fieldNext != 0 || fields&fieldsOfItem != 0 && (r.Tombstone || r.Ballot == 0) {
+		return Record{}, fmt.Errorf("%w: fields %#x contradict each other", ErrDamaged, fields)
 	}
 	r.Promise = r.Ballot
+	if fields&fieldNext != 0 {
+		r.Promise = Next(r.Ballot)
+	}
 	if !r.Tombstone {
 		r.Item.CAS = uint64(r.Ballot)
 	}
 	r.Item.Stale, r.Item.Won = fields&fieldStale != 0, fields&fieldWon != 0
-	rest := body[recordFixed:]
-	need := 0
-	for _, f := range [...]struct {
-		mark byte
-		n    int
-	}{{fieldPromise, 8}, {fieldCAS, 8}, {fieldFlags, 4}, {fieldExpiry, 8}} {
-		if fields&f.mark != 0 {
-			need += f.n
-		}
-	}
-	if len(rest) < need {
-		return Record{}, fmt.Errorf("%w: %d bytes are too few for marks %#x", ErrDamaged, len(b), fields)
-	}
 	if fields&fieldPromise != 0 {
 		r.Promise, rest = unkai.Ballot(binary.LittleEndian.Uint64(rest)), rest[8:]
 	}
@@ -166,4 +188,26 @@ func DecodeRecord(key, b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return r, nil
+}
+
+// decodeFixed reads the part that every record has, and leaves the rest.
+func decodeFixed(body []byte) (Record, []byte) {
+	return Record{
+		Epoch:     unkai.Epoch(binary.LittleEndian.Uint32(body[2:])),
+		Ballot:    unkai.Ballot(binary.LittleEndian.Uint64(body[6:])),
+		Tombstone: body[1]&fieldTombstone != 0,
+	}, body[recordFixed:]
+}
+
+// PromiseOf is the promise of an encoded record, of which nothing is verified.
+func PromiseOf(b []byte) unkai.Ballot {
+	ballot := unkai.Ballot(binary.LittleEndian.Uint64(b[6:]))
+	switch {
+	case b[1]&fieldNext != 0:
+		return Next(ballot)
+	case b[1]&fieldPromise != 0 && len(b) >= recordFixed+8:
+		return unkai.Ballot(binary.LittleEndian.Uint64(b[recordFixed:]))
+	default:
+		return ballot
+	}
 }

@@ -22,7 +22,7 @@ func drawRecord(t *rapid.T) Record {
 		Tombstone: rapid.Bool().Draw(t, "tombstone"),
 	}
 	r.Promise = unkai.Ballot(rapid.OneOf(
-		rapid.Just(uint64(r.Ballot)), rapid.Uint64Min(uint64(r.Ballot))).Draw(t, "promise"))
+		rapid.Just(uint64(r.Ballot)), rapid.Just(max(uint64(r.Ballot), uint64(Next(r.Ballot)))), rapid.Uint64Min(uint64(r.Ballot))).Draw(t, "promise"))
 	if r.Ballot == 0 {
 		r.Tombstone, r.Promise = false, max(r.Promise, 1)
 	}
@@ -73,6 +73,9 @@ func TestRecordRoundTrip(t *testing.T) {
 		if !equal(got, r) {
 			t.Fatalf("read %+v, wrote %+v", got, r)
 		}
+		if p := PromiseOf(b); p != r.Promise {
+			t.Fatalf("promise of the encoded record is %v, want %v", p, r.Promise)
+		}
 		refused := func(what string, key, b []byte) {
 			if _, err := DecodeRecord(key, b); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("%s: %v, want ErrDamaged", what, err)
@@ -105,6 +108,10 @@ var goldens = []struct {
 		Ballot: 1 << 16, Promise: 1 << 16, Epoch: 1, Item: unkai.Item{CAS: 1 << 16},
 	}, "01 00 01000000 0000010000000000 b4694c82"},
 	{"tombstone", "k", Record{Ballot: 0x50003, Promise: 0x60004, Epoch: 2, Tombstone: true}, "01 09 02000000 0300050000000000 0400060000000000 b3de0cea"},
+	{"promised to the same", "k", Record{
+		Ballot: 0x50003, Promise: 0x60003, Epoch: 9, Item: unkai.Item{Value: []byte("value"), CAS: 0x50003},
+	}, "01 80 09000000 0300050000000000 76616c7565 b08389c8"},
+	{"tombstone, promised to the same", "k", Record{Ballot: 0x50003, Promise: 0x60003, Epoch: 2, Tombstone: true}, "01 81 02000000 0300050000000000 11762b0f"},
 	{"only promised", "k", Record{Promise: 0x60004}, "01 08 00000000 0000000000000000 0400060000000000 785a8f9b"},
 	{"everything", "\x00\xff", Record{
 		Ballot: 0x50003, Promise: 0x60004, Epoch: 0xfffffffe,
@@ -159,7 +166,23 @@ func TestRecordUnknown(t *testing.T) {
 	}{
 		{"version", func(b []byte) []byte { b[0] = 2; return b }},
 		{"version", func(b []byte) []byte { b[0] = 0; return b }},
-		{"marks", func(b []byte) []byte { b[1] |= 0x80; return b }},
+		{"contradict", func(b []byte) []byte {
+			b[1] |= fieldPromise | fieldNext
+			return append(b, 255, 255, 255, 0, 0, 0, 0, 0)
+		}},
+		{"contradict", func(b []byte) []byte { b[1] |= fieldTombstone | fieldStale; return b }},
+		{"contradict", func(b []byte) []byte { b[1] |= fieldTombstone | fieldWon; return b }},
+		{"contradict", func(b []byte) []byte { b[1] |= fieldTombstone | fieldFlags; return append(b, 0, 0, 0, 0) }},
+		{"contradict", func(b []byte) []byte { b[1] |= fieldTombstone | fieldCAS; return append(b, 0, 0, 0, 0, 0, 0, 0, 0) }},
+		{"contradict", func(b []byte) []byte { b[1] |= fieldTombstone | fieldExpiry; return append(b, 0, 0, 0, 0, 0, 0, 0, 0) }},
+		{"where there is none", func(b []byte) []byte { b[1] |= fieldTombstone; return append(b, "value"...) }},
+		{"where there is none", func(b []byte) []byte {
+			clear(b[6:14])
+			b[1] |= fieldPromise
+			return append(b, "\x01\x00\x01\x00\x00\x00\x00\x00value"...)
+		}},
+		{"says nothing", func(b []byte) []byte { clear(b[6:14]); return b }},
+		{"below", func(b []byte) []byte { copy(b[6:14], "\xff\xff\xff\xff\xff\xff\xff\xff"); b[1] |= fieldNext; return b }},
 		{"too few", func(b []byte) []byte { b[1] |= fieldPromise; return append(b, 1, 2, 3, 4, 5, 6, 7) }},
 		{"too few", func(b []byte) []byte { b[1] |= fieldFlags | fieldExpiry; return append(b, 1, 2, 3, 4, 5) }},
 		{"below", func(b []byte) []byte { b[1] |= fieldPromise; return append(b, 1, 0, 0, 0, 0, 0, 0, 0) }},
@@ -211,5 +234,32 @@ func TestStatsAdd(t *testing.T) {
 	want := Stats{Items: 11, Tombstones: 22, Promises: 132, Bytes: 33, Used: 44, Limit: 55, Full: true, Damaged: 66, Syncs: 77, Writes: 88, CacheHits: 99, CacheMiss: 110, CacheBytes: 121}
 	if s != want {
 		t.Errorf("sum is %+v, want %+v", s, want)
+	}
+}
+
+// TestMayBe: of a record with one flipped bit, or with a damaged value, it is
+// known what it was.
+func TestMayBe(t *testing.T) {
+	key := []byte("k")
+	for _, g := range goldens {
+		good := AppendRecord(nil, key, &g.record)
+		wrong := func(what string, at int, b []byte) {
+			if k, n := MayBe(key, b); k != g.record.Kind() || n != len(g.record.Item.Value) {
+				t.Errorf("%s, %s %d: kind %d of %d bytes", g.name, what, at, k, n)
+			}
+		}
+		for i := range 8 * len(good) {
+			b := bytes.Clone(good)
+			b[i/8] ^= 1 << (i % 8)
+			wrong("bit", i, b)
+		}
+		for i := len(good) - recordSum - len(g.record.Item.Value); i < len(good)-1; i++ {
+			b := bytes.Clone(good)
+			b[i], b[i+1] = b[i]^0x55, b[i+1]^0xaa
+			wrong("byte", i, b)
+		}
+	}
+	for n := range 20 {
+		MayBe(key, make([]byte, n)) // and ends, whatever it is given
 	}
 }

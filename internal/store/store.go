@@ -59,7 +59,12 @@ type Write struct {
 	// replaced; both 0: there is none.
 	Expect   unkai.Ballot
 	Promised unkai.Ballot
-	Record   Record
+	// Heal puts the record in the place of a damaged one, whatever that was:
+	// then Expect and Promised do not count. Where Get finds no damage it is
+	// ErrConflict. What the damaged record promised is forgotten, so who asks
+	// for it must know from elsewhere that nobody relies on it.
+	Heal   bool
+	Record Record
 	// Fetched and Accessed are the key's marks of having been read, from this
 	// write on; an Accessed of 0 is the time of the write.
 	Fetched  bool
@@ -130,8 +135,8 @@ type Engine interface {
 	// Scan passes every record of a bucket, tombstones too, to yield: each key
 	// that had a record throughout exactly once, in an order of the engine's
 	// own. The Key and Value passed are valid during the call only. A damaged
-	// record is yielded with ErrDamaged and whatever is known of its key. It
-	// holds no lock while yield runs.
+	// record is yielded with ErrDamaged and what it says of its key and hash,
+	// which may be damaged too. It holds no lock while yield runs.
 	Scan(b unkai.Bucket) iter.Seq2[Entry, error]
 
 	// Snapshot is a Scan of the bucket as it is at the moment of the call,
@@ -154,6 +159,11 @@ type Engine interface {
 	// and raises the bucket's floor to at least its promise, in one durable
 	// step: a promise outlives the record that it was kept in. It reports
 	// ErrConflict when the record has changed, or there is none.
+	//
+	// At 0 it removes a record that only promises, and also a damaged one. Of
+	// that nothing is known, so the floor stays where it is, and the caller
+	// answers for it as with Write.Heal. Damage that cannot be told to be the
+	// key's stays, and with it ErrDamaged.
 	Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error
 
 	// Checkpoint writes a consistent copy of the engine into a directory that
@@ -183,7 +193,8 @@ type Snapshot interface {
 }
 
 // Stats counts what an engine holds and did. Counts of records are exact, also
-// after a crash; each record is one of Items, Tombstones and Promises.
+// after a crash; each record is one of Items, Tombstones and Promises. One that
+// is damaged may or may not be counted, until it is healed, purged or dropped.
 type Stats struct {
 	Items      int64 // expired ones included
 	Tombstones int64

@@ -20,8 +20,8 @@ import (
 var seed = flag.Uint64("seed", 0, "seed of the random operations; 0: a new one")
 
 // anyOp draws an operation on one of a few keys. Seen are cas uniques that the
-// client was told, by key. It compares with no others: the unique of an item
-// that is in doubt is not known to the judge, so nobody may guess it.
+// client was told, by key. It compares with those, and with uniques that it was
+// not told: one of them may be that of an item in doubt.
 func anyOp(r *rand.Rand, seen map[string]uint64) unkai.Op {
 	op := unkai.Op{Key: []byte("k" + strconv.Itoa(r.IntN(10))), Value: []byte(strconv.Itoa(r.IntN(1000)))}
 	op.Kind = []unkai.Kind{
@@ -31,11 +31,19 @@ func anyOp(r *rand.Rand, seen map[string]uint64) unkai.Op {
 	switch op.Kind {
 	case unkai.Get:
 		op.Meta, op.Vivify = r.IntN(2) == 0, r.IntN(8) == 0
-	case unkai.Set:
-		op.CAS = seen[string(op.Key)]
-		op.Compare = op.CAS != 0 && r.IntN(2) == 0
 	case unkai.Increment, unkai.Decrement:
 		op.Delta, op.Vivify, op.Initial = uint64(r.IntN(5)), r.IntN(2) == 0, 10
+	}
+	switch op.Kind {
+	case unkai.Set, unkai.Append, unkai.Prepend, unkai.Increment, unkai.Decrement, unkai.Delete:
+		if cas := seen[string(op.Key)]; cas != 0 && r.IntN(2) == 0 {
+			op.Compare = true
+			op.CAS = uint64(unkai.Ballot(cas) + unkai.MakeBallot(uint64(r.IntN(3)), 0))
+		}
+	}
+	switch op.Kind {
+	case unkai.Set:
+		op.Invalidate = op.Compare && r.IntN(3) == 0
 	case unkai.Delete:
 		op.Invalidate = r.IntN(3) == 0
 	}
@@ -79,7 +87,7 @@ func disturb(t *testing.T, s uint64, history *check.History) {
 				return
 			}
 			switch {
-			case n == 30 || n == 90:
+			case n%20 == 19:
 				time.Sleep(2 * timeout) // in virtual time: the disk hangs, and all give up
 			case r.IntN(20) == 0:
 				h.engine.setRefuse(store.ErrFull, 3)

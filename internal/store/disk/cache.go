@@ -22,7 +22,6 @@ import (
 //	4  length of the record
 //	8  mixed hash
 //	8  ballot
-//	8  promise
 //	4  generation of the bucket
 //	4  time of last access
 //	4  length of the value
@@ -41,7 +40,7 @@ type cache struct {
 }
 
 const (
-	entryHeader = 48
+	entryHeader = 40
 	entryFiller = 1 << 31
 )
 
@@ -88,15 +87,15 @@ func (t cacheEntry) size() int             { return int(binary.LittleEndian.Uint
 func (t cacheEntry) recordLen() int        { return int(binary.LittleEndian.Uint32(t[4:])) }
 func (t cacheEntry) hash() uint64          { return binary.LittleEndian.Uint64(t[8:]) }
 func (t cacheEntry) ballot() unkai.Ballot  { return unkai.Ballot(binary.LittleEndian.Uint64(t[16:])) }
-func (t cacheEntry) promise() unkai.Ballot { return unkai.Ballot(binary.LittleEndian.Uint64(t[24:])) }
-func (t cacheEntry) gen() uint32           { return binary.LittleEndian.Uint32(t[32:]) }
-func (t cacheEntry) accessed() uint32      { return binary.LittleEndian.Uint32(t[36:]) }
-func (t cacheEntry) setAccessed(at uint32) { binary.LittleEndian.PutUint32(t[36:], at) }
-func (t cacheEntry) valueLen() int         { return int(binary.LittleEndian.Uint32(t[40:])) }
-func (t cacheEntry) bucket() unkai.Bucket  { return unkai.Bucket(binary.LittleEndian.Uint16(t[44:])) }
-func (t cacheEntry) keyLen() int           { return int(t[46]) }
-func (t cacheEntry) has(mark byte) bool    { return t[47]&mark != 0 }
-func (t cacheEntry) kind() store.Kind      { return store.Kind(t[47] >> 6) }
+func (t cacheEntry) promise() unkai.Ballot { return store.PromiseOf(t.record()) }
+func (t cacheEntry) gen() uint32           { return binary.LittleEndian.Uint32(t[24:]) }
+func (t cacheEntry) accessed() uint32      { return binary.LittleEndian.Uint32(t[28:]) }
+func (t cacheEntry) setAccessed(at uint32) { binary.LittleEndian.PutUint32(t[28:], at) }
+func (t cacheEntry) valueLen() int         { return int(binary.LittleEndian.Uint32(t[32:])) }
+func (t cacheEntry) bucket() unkai.Bucket  { return unkai.Bucket(binary.LittleEndian.Uint16(t[36:])) }
+func (t cacheEntry) keyLen() int           { return int(t[38]) }
+func (t cacheEntry) has(mark byte) bool    { return t[39]&mark != 0 }
+func (t cacheEntry) kind() store.Kind      { return store.Kind(t[39] >> 6) }
 func (t cacheEntry) key() []byte           { return t[entryHeader : entryHeader+t.keyLen()] }
 func (t cacheEntry) record() []byte {
 	from := entryHeader + t.keyLen()
@@ -105,9 +104,9 @@ func (t cacheEntry) record() []byte {
 
 func (t cacheEntry) mark(m byte, on bool) {
 	if on {
-		t[47] |= m
+		t[39] |= m
 	} else {
-		t[47] &^= m
+		t[39] &^= m
 	}
 }
 
@@ -120,11 +119,11 @@ type name struct {
 
 // about is what is put into an entry beside its bytes.
 type about struct {
-	ballot, promise unkai.Ballot
-	kind            store.Kind
-	valueLen        int
-	accessed        uint32
-	fetched         bool
+	ballot   unkai.Ballot
+	kind     store.Kind
+	valueLen int
+	accessed uint32
+	fetched  bool
 }
 
 // find gives the slot of the entry, or -1.
@@ -182,12 +181,11 @@ func (c *cache) fill(t cacheEntry, n name, key, record []byte, a about, size int
 	binary.LittleEndian.PutUint32(t[4:], uint32(len(record)))
 	binary.LittleEndian.PutUint64(t[8:], n.mixed)
 	binary.LittleEndian.PutUint64(t[16:], uint64(a.ballot))
-	binary.LittleEndian.PutUint64(t[24:], uint64(a.promise))
-	binary.LittleEndian.PutUint32(t[32:], n.gen)
-	binary.LittleEndian.PutUint32(t[36:], a.accessed)
-	binary.LittleEndian.PutUint32(t[40:], uint32(a.valueLen))
-	binary.LittleEndian.PutUint16(t[44:], uint16(n.bucket))
-	t[46], t[47] = byte(len(key)), byte(a.kind)<<6
+	binary.LittleEndian.PutUint32(t[24:], n.gen)
+	binary.LittleEndian.PutUint32(t[28:], a.accessed)
+	binary.LittleEndian.PutUint32(t[32:], uint32(a.valueLen))
+	binary.LittleEndian.PutUint16(t[36:], uint16(n.bucket))
+	t[38], t[39] = byte(len(key)), byte(a.kind)<<6
 	t.mark(markFetched, a.fetched)
 	copy(t[entryHeader:], key)
 	copy(t[entryHeader+len(key):], record)

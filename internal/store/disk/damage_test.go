@@ -66,6 +66,87 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
+// TestHeal: a damaged record can be replaced or removed, whatever is wrong with
+// it, and the counts are those of what is there then.
+func TestHeal(t *testing.T) {
+	const bucket = 2
+	item := benchRecord(1<<16, []byte("a value of some length"))
+	item.Item.Flags, item.Item.Expiry = 5, 99
+	tombstone := store.Record{Ballot: 3 << 16, Promise: 4 << 16, Tombstone: true}
+	promise := store.Record{Promise: 7<<16 | 1}
+	type hurt struct {
+		key  []byte
+		was  store.Record
+		data []byte
+	}
+	var all []hurt
+	for _, r := range []store.Record{item, tombstone, promise} {
+		for bit := range 8 * store.EncodedLen(&r) {
+			key := fmt.Appendf(nil, "%v %d", r.Promise, bit)
+			data := store.AppendRecord(nil, key, &r)
+			data[bit/8] ^= 1 << (bit % 8)
+			all = append(all, hurt{key, r, data})
+		}
+	}
+	mem := vfs.NewMem()
+	e := mustOpen(t, small(mem))
+	d := newWaiter()
+	write := func(w store.Write) error {
+		w.Bucket, w.Hash, w.Done = bucket, testHash(string(w.Key)), d
+		e.Write(&w)
+		return d.wait()
+	}
+	for _, h := range all {
+		if err := write(store.Write{Key: h.key, Record: h.was}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, e) // what was cached is not any more
+	e = mustOpen(t, small(mem))
+	for _, h := range all {
+		if err := e.db.Set(appendRecordKey(nil, bucket, testHash(string(h.key)), h.key), h.data, pebble.NoSync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	healed := benchRecord(9<<16, []byte("from another replica"))
+	for i, h := range all {
+		hash := testHash(string(h.key))
+		if _, err := e.Head(bucket, hash, h.key); !errors.Is(err, store.ErrDamaged) {
+			t.Fatalf("%s: head gives %v", h.key, err)
+		}
+		if i%2 == 0 {
+			if err := e.Purge(bucket, hash, h.key, h.was.Ballot+1); !errors.Is(err, store.ErrDamaged) {
+				t.Fatalf("%s: purge at a ballot gives %v", h.key, err)
+			}
+			if err := e.Purge(bucket, hash, h.key, 0); err != nil {
+				t.Fatalf("%s: purge gives %v", h.key, err)
+			}
+			if f, err := e.Head(bucket, hash, h.key); err != nil || f.Record.Kind() != store.KindNone {
+				t.Fatalf("%s: after the purge there is %+v, %v", h.key, f, err)
+			}
+			continue
+		}
+		if err := write(store.Write{Key: h.key, Record: healed, Heal: true}); err != nil {
+			t.Fatalf("%s: healing gives %v", h.key, err)
+		}
+		f, v, err := e.Get(bucket, hash, h.key, nil, 1)
+		if err != nil || f.Record.Ballot != 9<<16 || string(v) != "from another replica" {
+			t.Fatalf("%s: after healing there is %+v %q, %v", h.key, f, v, err)
+		}
+		if err := write(store.Write{Key: h.key, Record: healed, Heal: true}); !errors.Is(err, store.ErrConflict) {
+			t.Fatalf("%s: healing what is well gives %v", h.key, err)
+		}
+	}
+	if e.Floor(bucket) != 0 {
+		t.Errorf("the floor is %v, of what nobody knows", e.Floor(bucket))
+	}
+	checkCounts(t, e)
+	mustClose(t, e)
+	e = mustOpen(t, small(mem))
+	checkCounts(t, e)
+	mustClose(t, e)
+}
+
 // TestDamagedInCache: memory that changed is noticed, and the disk asked instead.
 func TestDamagedInCache(t *testing.T) {
 	e := mustOpen(t, small(vfs.NewMem()))
@@ -152,6 +233,7 @@ func TestDamagedTable(t *testing.T) {
 		if unknown == 0 || unknown == n {
 			t.Errorf("round %d: %d of %d are unknown", round, unknown, n)
 		}
+		healOne(t, e, n)
 		hit += e.Stats().Damaged
 		scanned, failed := 0, 0
 		for _, err := range e.Scan(3) {
@@ -191,4 +273,35 @@ func heal(t *testing.T, e *Engine) {
 		t.Errorf("compaction after healing: %v", err)
 	}
 	checkCounts(t, e)
+}
+
+// healOne replaces a record in a block that cannot be read, and keeps it
+// through all that can be done with it.
+func healOne(t *testing.T, e *Engine, n int) {
+	t.Helper()
+	for i := range n {
+		key := fmt.Appendf(nil, "key-%d", i)
+		hash := testHash(string(key))
+		if _, err := e.Head(3, hash, key); !errors.Is(err, store.ErrDamaged) {
+			continue
+		}
+		d := newWaiter()
+		e.Write(&store.Write{Bucket: 3, Hash: hash, Key: key, Record: benchRecord(2<<16, noise(10)), Heal: true, Done: d})
+		if err := d.wait(); err != nil {
+			t.Fatalf("healing %s: %v", key, err)
+		}
+		s := &e.shards[shardOf(mix(3, hash))]
+		s.mu.Lock()
+		s.cache.remove(s.cache.find(name{mix(3, hash), e.gens[3].Load(), 3}, key))
+		s.mu.Unlock()
+		e.Write(&store.Write{Bucket: 3, Hash: hash, Key: key, Record: benchRecord(3<<16, nil), Done: d})
+		if err := d.wait(); !errors.Is(err, store.ErrConflict) {
+			t.Fatalf("a write over the healed %s: %v", key, err)
+		}
+		if f, v, err := e.Get(3, hash, key, nil, 0); err != nil || f.Record.Ballot != 2<<16 || len(v) != 10 {
+			t.Fatalf("the healed %s: %+v, %v", key, f, err)
+		}
+		return
+	}
+	t.Error("nothing to heal")
 }

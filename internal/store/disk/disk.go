@@ -86,7 +86,9 @@ type Config struct {
 	Reserve int64
 	// Log; nil: slog.Default.
 	Log *slog.Logger
-	// Failed is told, once and on a goroutine of its own, when the store broke.
+	// Failed is told, once and on a goroutine of its own, when the store broke:
+	// the disk failed, or did not answer a read for ten seconds. Who waits for
+	// that read goes on waiting.
 	Failed func(error)
 	// Now, in milliseconds since 1970; nil: the clock.
 	Now func() int64
@@ -153,13 +155,15 @@ type Engine struct {
 	scratch    sync.Pool // *[]byte
 	broken     atomic.Bool
 	loaded     func()      // of tests: called when a record was read, before it is believed
-	stuck      atomic.Bool // the pebble gave up within itself, see Fatalf
+	stuck      atomic.Bool // the pebble will not end: see Fatalf, watchReads
 	closing    atomic.Bool
 	draining   atomic.Bool
 	brokenDown chan struct{} // closed when broken
 	failed     chan struct{} // closed when everybody was told so
 	done       chan struct{} // ends the background work
 	committed  chan struct{} // closed when the committer has ended
+	hung       chan struct{} // closed when the disk did not answer a read for long
+	quiet      chan struct{} // closed when nothing reads any more
 	background sync.WaitGroup
 }
 
@@ -202,7 +206,8 @@ func (e *Engine) Checkpoint(dir string) error {
 }
 
 // Close implements store.Engine. Of a broken store it leaves on the disk what
-// is there.
+// is there. When the disk does not answer, it ends without giving back files and
+// lock, which somebody may be using still.
 func (e *Engine) Close() error {
 	if !e.closing.CompareAndSwap(false, true) {
 		return fmt.Errorf("closing the store: %w", store.ErrClosed)
@@ -215,12 +220,8 @@ func (e *Engine) Close() error {
 	case <-e.brokenDown:
 	}
 	close(e.done)
-	var err error
-	if !e.stuck.Load() {
-		<-e.committed
-		e.background.Wait()
-		err = e.db.Close()
-	}
+	err := e.closePebble()
+	close(e.quiet)
 	if e.broken.Load() {
 		<-e.failed
 		err = errors.Join(store.ErrBroken, err)
@@ -236,6 +237,26 @@ func (e *Engine) Close() error {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
+}
+
+// closePebble waits for all that goes on in the background, and closes the
+// pebble; but it does not wait for a disk that does not answer.
+func (e *Engine) closePebble() error {
+	if e.stuck.Load() {
+		return nil
+	}
+	closed := make(chan error, 1)
+	go func() {
+		<-e.committed
+		e.background.Wait()
+		closed <- e.db.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-e.hung:
+		return errHung
+	}
 }
 
 // fence waits until whoever passed a check under a lock has done what it allowed.

@@ -29,6 +29,7 @@ type guardFS struct {
 	fail   func(error)
 	policy Sync
 	syncs  *atomic.Int64 // of logs
+	reads  reads
 
 	mu   sync.Mutex
 	logs map[*logFile]struct{} // open for writing

@@ -40,6 +40,8 @@ func Open(cfg Config) (*Engine, error) {
 		failed:     make(chan struct{}),
 		done:       make(chan struct{}),
 		committed:  make(chan struct{}),
+		hung:       make(chan struct{}),
+		quiet:      make(chan struct{}),
 	}
 	e.scratch.New = func() any { return new([]byte) }
 	e.adjust.Store(new(counts))
@@ -129,6 +131,7 @@ func (e *Engine) open() error {
 		e.background.Go(func() { e.guard.syncEvery(e.cfg.Interval, e.done) })
 	}
 	go e.commitLoop()
+	go e.watchReads(e.quiet)
 	e.log.Info("the store is open", "items", e.total.items, "tombstones", e.total.tombstones, "promises", e.total.promises,
 		"bytes", e.total.bytes, "sync", e.cfg.Sync.String(), "took", time.Since(start))
 	return nil

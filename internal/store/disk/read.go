@@ -84,7 +84,7 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 		}
 		if e.stopped() == nil {
 			s.cache.put(n, key, dst[start:], about{
-				ballot: rec.Ballot, promise: rec.Promise, kind: rec.Kind(), valueLen: len(rec.Item.Value),
+				ballot: rec.Ballot, kind: rec.Kind(), valueLen: len(rec.Item.Value),
 				accessed: uint32(a), fetched: a != store.NoAccess,
 			})
 		}
@@ -157,8 +157,8 @@ func value(r *store.Record, dst []byte, start int) []byte {
 	return dst[:end]
 }
 
-// load reads a record from the pebble and appends it, encoded, to dst. Where
-// there is probably none, unlikely makes that cheap to find out.
+// load reads a record from the pebble and appends it, encoded, to dst, also if it
+// is damaged. Where there is probably none, unlikely makes that cheap to find out.
 func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte, unlikely bool) (store.Record, []byte, bool, error) {
 	if e.loaded != nil {
 		defer e.loaded()
@@ -170,6 +170,12 @@ func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte, unlikely boo
 		find = e.seek
 	}
 	dst, ok, err := find(dst, start)
+	if err != nil && unlikely {
+		// A record that was healed hides what is damaged underneath, but not
+		// from seek, which looks everywhere.
+		dst = appendRecordKey(dst[:start], b, hash, key)
+		dst, ok, err = e.get(dst, start)
+	}
 	if err != nil {
 		return store.Record{}, dst[:start], false, e.unreadable(key, err)
 	}
@@ -178,7 +184,7 @@ func (e *Engine) load(b unkai.Bucket, hash uint64, key, dst []byte, unlikely boo
 	}
 	rec, err := store.DecodeRecord(key, dst[start:])
 	if err != nil {
-		return store.Record{}, dst[:start], false, e.damage(key, err)
+		return store.Record{}, dst, false, e.damage(key, err)
 	}
 	return rec, dst, true, nil
 }
@@ -235,6 +241,9 @@ func (e *Engine) loadState(w *store.Write) (state, error) {
 	buf := e.scratch.Get().(*[]byte)
 	rec, raw, _, err := e.load(w.Bucket, w.Hash, w.Key, (*buf)[:0], w.Expect == 0)
 	st := state{rec.Ballot, rec.Promise, rec.Kind(), len(rec.Item.Value)}
+	if err != nil && len(raw) > 0 && (w.Heal || w.Record.Kind() == store.KindNone) {
+		st.kind, st.valueLen = store.MayBe(w.Key, raw)
+	}
 	if cap(raw) <= keepData {
 		*buf = raw[:0]
 	}

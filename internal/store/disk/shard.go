@@ -108,7 +108,7 @@ func (s *shard) settle(gens []atomic.Uint32) (*store.Write, int64) {
 		}
 		if !t.purge() {
 			s.cache.put(n, key, p.recordOf(t), about{
-				ballot: t.ballot, promise: t.promise, kind: t.kind, valueLen: int(t.valueLen),
+				ballot: t.ballot, kind: t.kind, valueLen: int(t.valueLen),
 				accessed: t.accessed, fetched: t.fetched,
 			})
 		} else if slot := s.cache.find(n, key); slot >= 0 {

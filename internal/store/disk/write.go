@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 
 	"unkai"
@@ -63,8 +64,11 @@ func (e *Engine) apply(w *store.Write, purge bool) error {
 	if g != nil {
 		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = e.admit(w, purge, old)
+	case errors.Is(err, store.ErrDamaged) && (w.Heal || purge && w.Expect == 0):
+		err = e.mayWrite(w, old)
 	}
 	if err != nil {
 		s.mu.Unlock()
@@ -94,13 +98,24 @@ func (e *Engine) admit(w *store.Write, purge bool, old state) error {
 		return err
 	}
 	switch {
+	case w.Heal:
+		return fmt.Errorf("%w: it is not damaged", store.ErrConflict)
 	case w.Expect != old.ballot:
 		return fmt.Errorf("%w: accepted is %v, not %v", store.ErrConflict, old.ballot, w.Expect)
 	case purge && old.kind == store.KindNone:
 		return fmt.Errorf("%w: there is none", store.ErrConflict)
 	case !purge && w.Promised != old.promise:
 		return fmt.Errorf("%w: promised is %v, not %v", store.ErrConflict, old.promise, w.Promised)
-	case e.waiting.Load() >= maxWaiting:
+	}
+	return e.mayWrite(w, old)
+}
+
+// mayWrite says whether there is room for w. The shard's lock is held.
+func (e *Engine) mayWrite(w *store.Write, old state) error {
+	if err := e.stopped(); err != nil {
+		return err
+	}
+	if e.waiting.Load() >= maxWaiting {
 		return store.ErrBusy
 	}
 	switch w.Record.Kind() {

@@ -45,11 +45,15 @@ type quiet struct{}
 
 func (quiet) WriteDone(*store.Write) {}
 
+// loadPromise is what most records have in a cluster: the next ballot of the
+// coordinator that wrote them.
+const loadPromise = 2 << 16
+
 // load writes n items with values of size bytes.
 func load(tb testing.TB, e *Engine, n, size int) {
 	key := make([]byte, 16)
 	w := store.Write{Key: key, Done: quiet{}}
-	w.Record = store.Record{Ballot: 1 << 16, Promise: 1 << 16, Epoch: 1}
+	w.Record = store.Record{Ballot: 1 << 16, Promise: loadPromise, Epoch: 1}
 	w.Record.Item = unkai.Item{Value: make([]byte, size), CAS: 1 << 16}
 	for i := range n {
 		w.Hash, w.Bucket = benchKey(key, i)
@@ -175,8 +179,8 @@ func BenchmarkWrite(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				key := make([]byte, 16)
-				w := &store.Write{Key: key, Done: quiet{}, Expect: 1 << 16, Promised: 1 << 16}
-				w.Record = store.Record{Ballot: 1 << 16, Promise: 1 << 16, Epoch: 1}
+				w := &store.Write{Key: key, Done: quiet{}, Expect: 1 << 16, Promised: loadPromise}
+				w.Record = store.Record{Ballot: 1 << 16, Promise: loadPromise, Epoch: 1}
 				w.Record.Item = unkai.Item{Value: make([]byte, size), CAS: 1 << 16}
 				for i := seed.Add(1 << 40); pb.Next(); i++ {
 					w.Hash, w.Bucket = benchKey(key, int(mix(i)%uint64(n)))
@@ -188,4 +192,30 @@ func BenchmarkWrite(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkCopy puts a bucket of records of 100 bytes into an empty store, with
+// writes.
+func BenchmarkCopy(b *testing.B) {
+	const n = 20_000
+	for b.Loop() {
+		b.StopTimer()
+		e := open(b, Config{Buckets: benchBuckets})
+		key := make([]byte, 16)
+		w := store.Write{Key: key, Done: quiet{}, Record: store.Record{Ballot: 1 << 16, Promise: loadPromise, Epoch: 1}}
+		w.Record.Item = unkai.Item{Value: make([]byte, 100), CAS: 1 << 16}
+		b.StartTimer()
+		for i := range n {
+			w.Hash, _ = benchKey(key, i)
+			if e.Write(&w); w.Err != nil {
+				b.Fatal(w.Err)
+			}
+		}
+		b.StopTimer()
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }

@@ -49,7 +49,7 @@ func (e *Engine) beginFilling(b unkai.Bucket) bool {
 	defer e.unlock(b)
 	parts, _ := e.bucketParts(b)
 	for i := range parts {
-		if parts[i].counts.records() > 0 {
+		if parts[i].inUse() {
 			return false
 		}
 	}

@@ -71,6 +71,12 @@ func TestFlippedBits(t *testing.T) {
 					before := e.Stats().Damaged
 					r, err := get(e, 0, key)
 					after := e.Stats().Damaged
+					// Head may miss damage of a long value, and nothing else.
+					f, headErr := e.Head(0, hashOf(key), key)
+					if (headErr == nil) != (err == nil) && (headErr != nil || what != "a piece") ||
+						headErr == nil && (f.Record.Ballot != 1<<16 || f.Size != size) {
+						t.Errorf("bit %d of %s: get gives %v, head %+v, %v", i, what, err, f, headErr)
+					}
 					scanned := 0
 					for en, err := range e.Scan(0) {
 						if err == nil && string(en.Key) == string(key) && string(en.Record.Item.Value) != string(value) {

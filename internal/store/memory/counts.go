@@ -33,5 +33,3 @@ func (c *counts) sub(o counts) {
 	c.promises -= o.promises
 	c.bytes -= o.bytes
 }
-
-func (c *counts) records() int64 { return c.items + c.tombstones + c.promises }

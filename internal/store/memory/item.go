@@ -15,12 +15,12 @@ import (
 //	      8      1  fetched               } without the sum
 //	      9      1  length of the key
 //	     10      1  fields: which optional parts follow, and the marks
-//	     11      1  0
+//	     11      1  1: the promise is the next ballot of the same seat
 //	     12      4  length of the value
 //	     16      8  hash
 //	     24      8  ballot
 //	     32      4  epoch
-//	     36      8  promise, if it is not the ballot
+//	     36      8  promise, if it is neither the ballot nor the next
 //	             8  cas unique, if it is not the ballot
 //	             4  flags, if not 0
 //	             8  expiry, if not 0
@@ -37,6 +37,7 @@ const (
 	atCovered  = 9
 	atKeyLen   = 9
 	atFields   = 10
+	atNext     = 11
 	atLen      = 12
 	atHash     = 16
 	atBallot   = 24
@@ -101,7 +102,7 @@ func layoutOf(key []byte, r *store.Record) layout {
 	if r.Item.Won {
 		f |= fieldWon
 	}
-	if r.Promise != r.Ballot {
+	if r.Promise != r.Ballot && r.Promise != store.Next(r.Ballot) {
 		f |= fieldPromise
 	}
 	if own := uint64(r.Ballot); !r.Tombstone && r.Item.CAS != own {
@@ -140,7 +141,10 @@ func encode(slot []byte, l layout, w *store.Write, accessed uint32) {
 	}
 	slot[atKeyLen] = byte(len(key))
 	slot[atFields] = l.fields
-	slot[11] = 0
+	slot[atNext] = 0
+	if r.Promise != r.Ballot && l.fields&fieldPromise == 0 {
+		slot[atNext] = 1
+	}
 	le.PutUint32(slot[atLen:], uint32(len(r.Item.Value)))
 	le.PutUint64(slot[atHash:], hash)
 	le.PutUint64(slot[atBallot:], uint64(r.Ballot))
@@ -220,6 +224,9 @@ func (h *head) ballot() unkai.Ballot {
 }
 
 func (h *head) promise() unkai.Ballot {
+	if h.slot[atNext] != 0 {
+		return store.Next(h.ballot())
+	}
 	if h.fields&fieldPromise == 0 {
 		return h.ballot()
 	}

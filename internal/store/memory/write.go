@@ -28,7 +28,7 @@ func (e *Engine) write(w *store.Write) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, f := s.find(p, tag, w.Bucket, w.Key)
-	if err := expected(w, &at, f); err != nil {
+	if err := s.expected(w, &at, f); err != nil {
 		return err
 	}
 	r := toGrow
@@ -38,7 +38,7 @@ func (e *Engine) write(w *store.Write) error {
 	if l.fields&fieldPieces != 0 {
 		return s.writeLong(p, tag, l, w, accessed, r)
 	}
-	if f == absent {
+	if f != present {
 		loc, ok := s.alloc(l.size, r, true)
 		if !ok {
 			return errFull
@@ -49,6 +49,9 @@ func (e *Engine) write(w *store.Write) error {
 		}
 		encode(s.at(loc), l, w, accessed)
 		s.count(p, nil, w)
+		if f == unknown {
+			s.bury(p, tag, w.Bucket, w.Hash, w.Key, loc)
+		}
 		return nil
 	}
 	old := at.head
@@ -66,7 +69,13 @@ func (e *Engine) write(w *store.Write) error {
 }
 
 // expected reports whether the write may go ahead.
-func expected(w *store.Write, at *place, f finding) error {
+func (s *shard) expected(w *store.Write, at *place, f finding) error {
+	if w.Heal {
+		if f == unknown || f == present && !s.whole(&at.head) {
+			return nil
+		}
+		return errConflict
+	}
 	var ballot, promise unkai.Ballot
 	switch f {
 	case unknown:
@@ -121,15 +130,18 @@ func (s *shard) writeLong(p *part, tag uint32, l layout, w *store.Write, accesse
 	v.fillLong(loc, l, w, accessed)
 	s.mu.Lock()
 	at, f := s.find(p, tag, w.Bucket, w.Key)
-	err := expected(w, &at, f)
+	err := s.expected(w, &at, f)
 	switch {
 	case err != nil:
-	case f == absent:
+	case f != present:
 		if !s.insert(p, tag, loc, r) {
 			err = errFull
 			break
 		}
 		s.count(p, nil, w)
+		if f == unknown {
+			s.bury(p, tag, w.Bucket, w.Hash, w.Key, loc)
+		}
 	default:
 		if !s.replace(p, at, tag, loc, r) {
 			err = errFull
@@ -218,35 +230,4 @@ func (s *shard) discount(p *part, h *head) {
 	d := countOf(h.kind(), h.keyLen+h.length)
 	p.counts.sub(d)
 	s.counts.sub(d)
-}
-
-// Purge implements store.Engine.
-func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, ballot unkai.Ballot) error {
-	p, s, tag := e.locate(b, hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at, f := s.find(p, tag, b, key)
-	switch {
-	case f == unknown:
-		return damaged(key, "cannot tell whether a purge may remove it")
-	case f == absent || at.head.ballot() != ballot:
-		return fmt.Errorf("memory: purge of %q: %w", key, store.ErrConflict)
-	}
-	if !s.own(p, at.t, always) {
-		return errFull
-	}
-	promise := uint64(at.head.promise())
-	for floor := &e.floors[b]; ; {
-		now := floor.Load()
-		if now >= promise || floor.CompareAndSwap(now, promise) {
-			break
-		}
-	}
-	s.discount(p, &at.head)
-	s.remove(p, at)
-	s.releaseRecord(p, at.loc, &at.head)
-	if p.counts.records() == 0 {
-		s.clearTables(p)
-	}
-	return nil
 }

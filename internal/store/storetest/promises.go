@@ -178,3 +178,20 @@ func testInvalid(t *testing.T, open Open) {
 	}
 	counts(t, e)
 }
+
+// testHealWell: what is not damaged is not healed.
+func testHealWell(t *testing.T, open Open) {
+	e := begin(t, open, Options{})
+	for i, r := range []store.Record{{}, {Promise: at(3)}, item(at(3), "v"), item(at(3), string(make([]byte, 100_000))), tombstone(at(3))} {
+		k := keyN(i)
+		if r.Promise != 0 {
+			put(t, e, 0, k, 0, r)
+		}
+		w := over(0, k, r, item(at(9), "must not be seen"))
+		w.Heal = true
+		if err := try(e, w); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("record %d: %v, want ErrConflict", i, err)
+		}
+		want(t, e, 0, k, r)
+	}
+}

@@ -40,11 +40,14 @@ func testAbsent(t *testing.T, open Open) {
 func testFields(t *testing.T, open Open) {
 	e := begin(t, open, Options{})
 	n := 0
-	for mix := range 1 << 7 {
+	for mix := range 1 << 8 {
 		b := at(uint64(mix + 1))
 		r := item(b, fmt.Sprint("value ", mix))
 		if mix&1 != 0 {
-			r.Promise = b + 1<<16
+			r.Promise = store.Next(b)
+		}
+		if mix&128 != 0 {
+			r.Promise += 5
 		}
 		if mix&2 != 0 {
 			r.Item.CAS = 1<<63 | 5
@@ -59,7 +62,7 @@ func testFields(t *testing.T, open Open) {
 		if mix&64 != 0 {
 			r.Item.Value = nil
 		}
-		r.Epoch = unkai.Epoch(mix * 33_000_000)
+		r.Epoch = unkai.Epoch(mix * 16_000_000)
 		key := keyN(mix)
 		put(t, e, 1, key, 0, r)
 		want(t, e, 1, key, r)

@@ -55,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T, opts Options) store.Engine) {
 		{"Promises", testPromises},
 		{"Promised", testPromised},
 		{"Invalid", testInvalid},
+		{"HealWell", testHealWell},
 		{"Full", testFull},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
