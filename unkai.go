@@ -65,6 +65,14 @@ func (b Ballot) Counter() uint64 { return uint64(b) >> 16 }
 // Seat says who proposed it.
 func (b Ballot) Seat() Seat { return Seat(b) }
 
+// Stride is by how much the counters of one seat's ballots for one key rise.
+// Between them is room for the cas uniques of the changes that share a round.
+const Stride = 1024
+
+// Heir is the promise that goes with an accept at b: the ballot of the same
+// seat's next round.
+func (b Ballot) Heir() Ballot { return MakeBallot(b.Counter()+Stride, b.Seat()) }
+
 // String is counter.seat.
 func (b Ballot) String() string { return fmt.Sprintf("%d.%d", b.Counter(), b.Seat()) }
 

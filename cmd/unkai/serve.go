@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -44,6 +43,9 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
   # in memory: faster, and empty after a restart
   unkai serve --store memory --memory 8GiB
 
+  # a second node, of the cluster to which a first one belongs
+  unkai serve --data /var/lib/unkai2 --join 10.0.0.1:11011 --peer 10.0.0.2:11011
+
   # the same from the environment, and from a file
   UNKAI_STORE=memory UNKAI_MEMORY=8GiB unkai serve
   unkai serve --config /etc/unkai.toml`,
@@ -54,9 +56,11 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 	f.String(configFlag, "", "TOML file to read settings from")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "directory for everything that has to be kept")
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address for memcached clients")
-	f.StringVar(&cfg.Peer, "peer", cfg.Peer, "address for other nodes; nobody listens there\nin this version, whose clusters have one node")
+	f.StringVar(&cfg.Peer, "peer", cfg.Peer, "address for other nodes")
 	f.StringVar(&cfg.HTTP, "http", cfg.HTTP, "address for administration: health, metrics,\nstatus, profiles; \"off\" for none")
-	f.StringSliceVar(&cfg.Join, "join", nil, "nodes of the cluster to join; not part of this version")
+	f.StringSliceVar(&cfg.Join, "join", nil, "nodes of the cluster to join, by their --peer\naddresses; without it a new node begins a cluster")
+	f.StringVar(&cfg.Zone, "zone", "", "what this node may fail together with: a rack, a\nsite; replicas of a key are spread over zones")
+	f.IntVar(&cfg.Weight, "weight", cfg.Weight, "share of the keys, against that of other nodes")
 	offer(cmd, &cfg.Store, "store", "where records are kept", node.Disk, node.Memory)
 	offer(cmd, &cfg.Sync, "sync", "when a write to disk is acknowledged: when the disk\nhas it, or when the system has it, which brings it to\nthe disk once a second, or whenever it likes", "always", "interval", "off")
 	f.Var((*size)(&cfg.Cache), "cache", "memory for what is read often, with --store disk")
@@ -79,9 +83,6 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 		cfg.MaxValue = int(maxValue)
 		if cfg.HTTP == off {
 			cfg.HTTP = ""
-		}
-		if len(cfg.Join) > 0 {
-			return usageError{from.blame(errors.New("join: a node cannot join others: clusters are not part of this version"))}
 		}
 		if err := cfg.Validate(); err != nil {
 			return usageError{from.blame(err)}
@@ -117,6 +118,9 @@ func warn(log *slog.Logger, cfg *node.Config) {
 		log.Warn("--sync interval: a power cut or a crash of the system loses the writes of the last second; the end of this process loses nothing")
 	case cfg.Sync == "off":
 		log.Warn("--sync off: a power cut or a crash of the system loses what the system has not yet written, which may be minutes of writes; the end of this process loses nothing")
+	}
+	if !loopback(cfg.Peer) {
+		log.Warn("there is no authentication: whoever reaches this address can take part in the cluster", "peer", cfg.Peer)
 	}
 	if !loopback(cfg.Listen) {
 		log.Warn("there is no authentication: whoever reaches this address can read and change everything", "listen", cfg.Listen)

@@ -66,6 +66,14 @@ func (n *Node) isSteward(top *topology.Topology) bool {
 }
 
 func (s *steward) step(ctx context.Context, top *topology.Topology) {
+	if s.n.manager.Pending() {
+		ctx, cancel := context.WithTimeout(ctx, changeLimit)
+		defer cancel()
+		if err := s.n.manager.Finish(ctx); err != nil {
+			s.n.log.Warn("a proposed topology could not be decided; it will be tried again", "err", err)
+		}
+		return
+	}
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)
 		return

@@ -45,16 +45,12 @@ const (
 	fieldsOfItem = fieldStale | fieldWon | fieldCAS | fieldFlags | fieldExpiry
 )
 
-// Next is the ballot after b of the same seat: what a coordinator is promised
-// with each value that it has accepted. It is below b where there is none.
-func Next(b unkai.Ballot) unkai.Ballot { return b + unkai.MakeBallot(1, 0) }
-
 // promiseField says how the promise is kept.
 func (r *Record) promiseField() byte {
 	switch {
 	case r.Promise == r.Ballot:
 		return 0
-	case r.Promise == Next(r.Ballot):
+	case r.Promise == r.Ballot.Heir():
 		return fieldNext
 	default:
 		return fieldPromise
@@ -163,7 +159,7 @@ func DecodeRecord(key, b []byte) (Record, error) {
 	}
 	r.Promise = r.Ballot
 	if fields&fieldNext != 0 {
-		r.Promise = Next(r.Ballot)
+		r.Promise = r.Ballot.Heir()
 	}
 	if !r.Tombstone {
 		r.Item.CAS = uint64(r.Ballot)
@@ -204,7 +200,7 @@ func PromiseOf(b []byte) unkai.Ballot {
 	ballot := unkai.Ballot(binary.LittleEndian.Uint64(b[6:]))
 	switch {
 	case b[1]&fieldNext != 0:
-		return Next(ballot)
+		return ballot.Heir()
 	case b[1]&fieldPromise != 0 && len(b) >= recordFixed+8:
 		return unkai.Ballot(binary.LittleEndian.Uint64(b[recordFixed:]))
 	default:

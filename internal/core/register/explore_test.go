@@ -3,6 +3,7 @@ package register_test
 import (
 	"cmp"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -250,7 +251,7 @@ func (x *explorer) start(w *world, i int) {
 	pr.p.Floor = pr.floor
 	pr.p.Begin(local.State)
 	pr.base = local.value
-	sure := pr.owned != 0 && pr.owned == local.Accepted && local.Promised == register.Heir(pr.owned)
+	sure := pr.owned != 0 && pr.owned == local.Accepted && local.Promised == pr.owned.Heir()
 	if x.bug == "own everything" {
 		sure = local.Promised.Seat() == pr.p.Seat
 	}
@@ -285,7 +286,7 @@ func (x *explorer) heir(p *register.Proposer) unkai.Ballot {
 	if p.Phase != register.Accepting {
 		return 0
 	}
-	return register.Heir(p.Ballot)
+	return p.Ballot.Heir()
 }
 
 // answer counts an answer.
@@ -504,22 +505,25 @@ func explore(t *testing.T, bug string, l limits, scripts ...string) *explorer {
 	return x
 }
 
+var exhaustive = flag.Bool("exhaustive", false, "also explore what takes minutes")
+
 func TestEveryInterleaving(t *testing.T) {
 	for _, c := range []struct {
 		scripts []string
 		limits  limits
 		long    bool
 	}{
-		{[]string{"a", "a"}, limits{tries: 2}, false},
-		{[]string{"aa", "a"}, limits{tries: 1}, false},
-		{[]string{"a", "a"}, limits{silent: 1, giveUp: 1, twice: 1, tries: 1}, false},
-		{[]string{"s", "ar"}, limits{silent: 1, giveUp: 1, tries: 1}, false},
-		{[]string{"s", "s", "r"}, limits{giveUp: 1, tries: 1}, true},
-		{[]string{"sa", "ar"}, limits{silent: 1, giveUp: 1, tries: 1}, true},
-		{[]string{"aa", "aa"}, limits{giveUp: 1, tries: 1}, true},
-		{[]string{"a", "a", "a"}, limits{tries: 1}, true},
+		{[]string{"a", "a"}, limits{tries: 1}, false},
+		{[]string{"a", "a"}, limits{silent: 1, tries: 1}, false},
+		{[]string{"s", "a"}, limits{giveUp: 1, tries: 1}, false},
+		{[]string{"s", "r"}, limits{silent: 1, giveUp: 1, twice: 1, tries: 1}, false},
+		{[]string{"a", "r"}, limits{silent: 1, giveUp: 1, tries: 1}, false},
+		{[]string{"a", "a"}, limits{tries: 2}, true},
+		{[]string{"aa", "a"}, limits{tries: 1}, true},
+		{[]string{"a", "a"}, limits{silent: 1, giveUp: 1, twice: 1, tries: 1}, true},
+		{[]string{"s", "ar"}, limits{silent: 1, giveUp: 1, tries: 1}, true},
 	} {
-		if c.long && testing.Short() {
+		if c.long && !*exhaustive {
 			continue
 		}
 		x := explore(t, "", c.limits, c.scripts...)

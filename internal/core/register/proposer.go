@@ -89,7 +89,7 @@ func (p *Proposer) ProposeBlind() {
 // ProposeHeir asks for accepts of a value on top of what this proposer had
 // chosen last at a ballot, with the promises that went with it.
 func (p *Proposer) ProposeHeir(last unkai.Ballot) {
-	p.Ballot = Heir(last)
+	p.Ballot = last.Heir()
 	p.Propose()
 }
 

@@ -7,10 +7,6 @@ package register
 
 import "unkai"
 
-// Stride is by how much the counters of a proposer's ballots for one key rise.
-// Between them is room for the cas uniques of the changes that share a round.
-const Stride = 1024
-
 // State is what an acceptor must never forget about one key, apart from the
 // value itself.
 //
@@ -59,12 +55,8 @@ func (s State) Prepare(b unkai.Ballot) (State, bool) {
 	return s, true
 }
 
-// Heir is the promise that goes with an accept at b: the ballot of the same
-// proposer's next round.
-func Heir(b unkai.Ballot) unkai.Ballot { return unkai.MakeBallot(b.Counter()+Stride, b.Seat()) }
-
 // Above is a ballot of a seat above everything seen and above every counter up
 // to floor, which that seat may have used.
 func Above(seen unkai.Ballot, floor uint64, seat unkai.Seat) unkai.Ballot {
-	return unkai.MakeBallot(max(seen.Counter(), floor)+Stride, seat)
+	return unkai.MakeBallot(max(seen.Counter(), floor)+unkai.Stride, seat)
 }

@@ -92,13 +92,13 @@ func TestFloorRefusesTheForgotten(t *testing.T) {
 // The ballots of one seat are so far apart that the uniques of a round's changes
 // find room between them, whatever was seen.
 func TestBallotsLeaveRoom(t *testing.T) {
-	for _, seen := range []unkai.Ballot{0, unkai.MakeBallot(5, 2), unkai.MakeBallot(7*register.Stride, 9)} {
-		for _, floor := range []uint64{0, 6, 9 * register.Stride} {
+	for _, seen := range []unkai.Ballot{0, unkai.MakeBallot(5, 2), unkai.MakeBallot(7*unkai.Stride, 9)} {
+		for _, floor := range []uint64{0, 6, 9 * unkai.Stride} {
 			b := register.Above(seen, floor, 3)
-			if b.Seat() != 3 || b.Counter() < seen.Counter()+register.Stride || b.Counter() < floor+register.Stride {
+			if b.Seat() != 3 || b.Counter() < seen.Counter()+unkai.Stride || b.Counter() < floor+unkai.Stride {
 				t.Errorf("above %v and %d: %v", seen, floor, b)
 			}
-			if h := register.Heir(b); h.Seat() != 3 || h.Counter() != b.Counter()+register.Stride {
+			if h := b.Heir(); h.Seat() != 3 || h.Counter() != b.Counter()+unkai.Stride {
 				t.Errorf("the heir of %v is %v", b, h)
 			}
 		}

@@ -242,7 +242,7 @@ func (c *Coordinator) propose(w *work, r *round) bool {
 		return c.giveUp(w, r, err)
 	}
 	return c.ask(w, r, c.everybody(r), func(a *ask) {
-		a.Ballot, a.Next, a.Item, a.Fetched, a.Accessed = p.Ballot, register.Heir(p.Ballot), r.item, r.fetched, r.accessed
+		a.Ballot, a.Next, a.Item, a.Fetched, a.Accessed = p.Ballot, p.Ballot.Heir(), r.item, r.fetched, r.accessed
 	})
 }
 

@@ -51,7 +51,7 @@ func (s *stripe) owns(hash uint64, e unkai.Epoch, local register.State) bool {
 		return false
 	}
 	o := s.slot(hash)
-	return o.ballot != 0 && *o == owned{hash, local.Accepted, e} && local.Promised == register.Heir(o.ballot)
+	return o.ballot != 0 && *o == owned{hash, local.Accepted, e} && local.Promised == o.ballot.Heir()
 }
 
 // reservation hands out counters that no earlier life of this node has used.
@@ -63,7 +63,7 @@ type reservation struct {
 
 // reserveStep is how many counters are reserved at a time, so that even the
 // hottest key seldom waits for it.
-const reserveStep = 1 << 20 * register.Stride
+const reserveStep = 1 << 20 * unkai.Stride
 
 // use makes sure that a ballot's counter is reserved.
 func (r *reservation) use(b unkai.Ballot) error {

@@ -63,7 +63,7 @@ const (
 	// maxShared bounds how many operations one round serves, and so how long
 	// one leader works for others. Each finds a cas unique of its own below the
 	// round's ballot.
-	maxShared = register.Stride
+	maxShared = unkai.Stride
 	// maxKept is how large a buffer a pooled round keeps, in bytes.
 	maxKept = 64 << 10
 )

@@ -40,6 +40,16 @@ func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topolo
 		if err := next.Seal(); err != nil {
 			return nil, err
 		}
+		if len(base.Managers) == 1 && base.Managers[0] == m.cfg.Self {
+			err := m.keep(&next, nil, true)
+			if err == nil {
+				m.announce(base, &next)
+				return &next, nil
+			}
+			if !errors.Is(err, errAsked) {
+				return nil, err
+			}
+		}
 		own, err := m.decide(ctx, base, &next)
 		if err != nil {
 			return nil, fmt.Errorf("change the topology: %w", err)
@@ -50,16 +60,41 @@ func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topolo
 	}
 }
 
-// decide has a topology decided after base, and reports whether it was that
-// one; if not, another one was, and is known now.
-func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (own bool, err error) {
-	value, err := encode(next)
-	if err != nil {
-		return false, err
-	}
-	value = bytes.TrimSpace(value)
+// Pending reports whether this manager has accepted a topology of which it does
+// not know whether it was decided.
+func (m *Manager) Pending() bool {
 	m.mu.Lock()
-	p := attempt{base: base, text: m.text, seen: m.state.For(next.Epoch).Promised}
+	defer m.mu.Unlock()
+	return m.state.For(m.current.Load().Epoch+1).Accepted != decree.Ballot{}
+}
+
+// Finish has a topology decided that somebody has proposed and left, if there
+// is one, so that it does not come as a surprise much later.
+func (m *Manager) Finish(ctx context.Context) error {
+	select {
+	case m.turn <- struct{}{}:
+		defer func() { <-m.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := m.decide(ctx, m.current.Load(), nil)
+	return err
+}
+
+// decide has a topology decided after base, and reports whether it was that
+// one; if not, another one was, and is known now. Without one it decides what
+// somebody else has proposed, if anybody has.
+func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (own bool, err error) {
+	var value []byte
+	if next != nil {
+		if value, err = encode(next); err != nil {
+			return false, err
+		}
+		value = bytes.TrimSpace(value)
+	}
+	epoch := base.Epoch + 1
+	m.mu.Lock()
+	p := attempt{base: base, text: m.text, seen: m.state.For(epoch).Promised}
 	m.mu.Unlock()
 	offered := false // somebody may have accepted the value
 	for try := 0; ; try++ {
@@ -70,24 +105,27 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 		}
 		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
 		p.errs = nil
-		newer := m.round(ctx, &p, question{Do: prepare, Epoch: next.Epoch, Ballot: p.Ballot, Base: p.text})
+		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Base: p.text})
 		if !newer && p.Enough() {
 			chosen := p.Value()
+			if chosen == nil {
+				return false, nil
+			}
 			own := bytes.Equal(chosen, value)
 			offered = offered || own
 			p.Propose()
-			newer = m.round(ctx, &p, question{Do: accept, Epoch: next.Epoch, Ballot: p.Ballot, Value: chosen})
+			newer = m.round(ctx, &p, question{Do: accept, Epoch: epoch, Ballot: p.Ballot, Value: chosen})
 			if p.Enough() {
-				return own, m.decided(base, next, own, chosen)
+				return own, m.decided(base, chosen)
 			}
 		}
 		p.seen = p.Seen()
 		if t := m.current.Load(); newer || t.Epoch > base.Epoch {
 			// Decided by another, or by somebody who has found this one's value.
 			m.mu.Lock()
-			own := m.current.Load().Epoch == next.Epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
+			own := m.current.Load().Epoch == epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
 			m.mu.Unlock()
-			if !own && offered && m.current.Load().Epoch > next.Epoch {
+			if !own && offered && m.current.Load().Epoch > epoch {
 				return false, fmt.Errorf("%w: other changes were decided meanwhile", ErrInDoubt)
 			}
 			return own, nil
@@ -121,18 +159,15 @@ func (p *attempt) failed(offered bool, err error) error {
 }
 
 // decided keeps what was chosen and tells the others.
-func (m *Manager) decided(base, next *topology.Topology, own bool, chosen []byte) error {
-	t := next
-	if !own {
-		var err error
-		if t, err = decode(chosen); err != nil {
-			return fmt.Errorf("learn what was decided: %w", err)
-		}
+func (m *Manager) decided(base *topology.Topology, chosen []byte) error {
+	t, err := decode(chosen)
+	if err != nil {
+		return fmt.Errorf("learn what was decided: %w", err)
 	}
-	if err := m.keep(t, slices.Clone(chosen)); err != nil {
+	if err := m.keep(t, slices.Clone(chosen), false); err != nil {
 		return fmt.Errorf("%w: %w", ErrInDoubt, err)
 	}
-	m.announce(base, t, chosen)
+	m.announce(base, t)
 	return nil
 }
 
@@ -215,7 +250,10 @@ const announceAtOnce = 16
 
 // announce tells all nodes of a new topology. Who does not hear it now fetches
 // it later.
-func (m *Manager) announce(base, t *topology.Topology, text []byte) {
+func (m *Manager) announce(base, t *topology.Topology) {
+	m.mu.Lock()
+	text := m.text
+	m.mu.Unlock()
 	var others []unkai.NodeID
 	for _, n := range slices.Concat(t.Nodes, base.Nodes) {
 		if n.ID != m.cfg.Self && !slices.Contains(others, n.ID) {

@@ -102,7 +102,7 @@ func (m *Manager) load(first func() (topology.Topology, error)) error {
 		if err != nil {
 			return err
 		}
-		return m.keep(&t, nil)
+		return m.keep(&t, nil, false)
 	}
 	if err != nil {
 		return fmt.Errorf("read the topology: %w", err)
@@ -146,9 +146,13 @@ func encode(t *topology.Topology) ([]byte, error) {
 // Topology is the present one. Nobody may change it.
 func (m *Manager) Topology() *topology.Topology { return m.current.Load() }
 
+// errAsked: somebody has asked for a promise about the epoch.
+var errAsked = errors.New("another node is proposing a topology")
+
 // keep makes a decided topology the present one, durably, unless one as new is
-// known. Text is its encoding, if that is at hand.
-func (m *Manager) keep(t *topology.Topology, text []byte) error {
+// known. Text is its encoding, if that is at hand. Alone says that it is decided
+// by being kept, and only if nobody has asked this manager for anything yet.
+func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
 	if err := t.Seal(); err != nil {
 		return err
 	}
@@ -164,6 +168,9 @@ func (m *Manager) keep(t *topology.Topology, text []byte) error {
 	case old != nil && old.Cluster != t.Cluster:
 		m.mu.Unlock()
 		return errForeign
+	case alone && (old.Epoch+1 != t.Epoch || m.state.For(t.Epoch).Promised != decree.Ballot{}):
+		m.mu.Unlock()
+		return errAsked
 	case old != nil && old.Epoch >= t.Epoch:
 		m.mu.Unlock()
 		return nil
@@ -189,7 +196,7 @@ func (m *Manager) keep(t *topology.Topology, text []byte) error {
 }
 
 // Learn takes notice of a decided topology.
-func (m *Manager) Learn(t *topology.Topology) error { return m.keep(t, nil) }
+func (m *Manager) Learn(t *topology.Topology) error { return m.keep(t, nil, false) }
 
 // Catch fetches the topology that another node knows.
 func (m *Manager) Catch(ctx context.Context, from unkai.NodeID) error {
@@ -208,7 +215,7 @@ func (m *Manager) learn(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("learn a topology: %w", err)
 	}
-	return m.keep(t, text)
+	return m.keep(t, text, false)
 }
 
 // Close ends the waiting; a scheduled flush is carried out after the next Open.

@@ -50,11 +50,22 @@ func (m *memory) Save(b []byte) error {
 
 func now() int64 { return time.Now().UnixMilli() }
 
-func first() topology.Topology { return topology.New(1, 16, 3, 2, 2, topology.Node{ID: 10, Weight: 1}) }
+func first() (topology.Topology, error) {
+	return topology.New(1, 16, 3, 2, 2, topology.Node{ID: 10, Weight: 1}), nil
+}
+
+func config(f *memory) manager.Config {
+	return manager.Config{
+		Self: 10, Topology: f, Decree: &memory{}, Now: now, Log: slog.New(slog.DiscardHandler),
+		Changed: func() {}, Timeout: time.Second,
+	}
+}
 
 func open(t *testing.T, f *memory, changed func()) *manager.Manager {
 	t.Helper()
-	m, err := manager.Open(f, first, now, slog.New(slog.DiscardHandler), changed)
+	cfg := config(f)
+	cfg.Changed = changed
+	m, err := manager.Open(cfg, first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,8 +185,8 @@ func TestADiskThatFailsWhenAFlushIsDue(t *testing.T) {
 func TestASpoiledFileIsRefused(t *testing.T) {
 	good := &memory{}
 	open(t, good, func() {})
-	for _, b := range []string{"", "{", strings.Replace(string(good.b), `"epoch": 1`, `"epoch": 0`, 1), strings.Replace(string(good.b), `"buckets": 16`, `"buckets": 17`, 1)} {
-		if _, err := manager.Open(&memory{b: []byte(b)}, first, now, slog.New(slog.DiscardHandler), func() {}); err == nil {
+	for _, b := range []string{"", "{", strings.Replace(string(good.b), `"epoch":1`, `"epoch":0`, 1), strings.Replace(string(good.b), `"buckets":16`, `"buckets":17`, 1)} {
+		if _, err := manager.Open(config(&memory{b: []byte(b)}), first); err == nil {
 			t.Errorf("opened %q", b)
 		}
 	}
@@ -186,7 +197,9 @@ func TestASpoiledFileIsRefused(t *testing.T) {
 func TestAVeryLateFlushWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int64
-		m, err := manager.Open(&memory{}, first, func() int64 { looks.Add(1); return now() }, slog.New(slog.DiscardHandler), func() {})
+		cfg := config(&memory{})
+		cfg.Now = func() int64 { looks.Add(1); return now() }
+		m, err := manager.Open(cfg, first)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,7 @@ func layoutOf(key []byte, r *store.Record) layout {
 	if r.Item.Won {
 		f |= fieldWon
 	}
-	if r.Promise != r.Ballot && r.Promise != store.Next(r.Ballot) {
+	if r.Promise != r.Ballot && r.Promise != r.Ballot.Heir() {
 		f |= fieldPromise
 	}
 	if own := uint64(r.Ballot); !r.Tombstone && r.Item.CAS != own {
@@ -225,7 +225,7 @@ func (h *head) ballot() unkai.Ballot {
 
 func (h *head) promise() unkai.Ballot {
 	if h.slot[atNext] != 0 {
-		return store.Next(h.ballot())
+		return h.ballot().Heir()
 	}
 	if h.fields&fieldPromise == 0 {
 		return h.ballot()

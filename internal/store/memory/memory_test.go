@@ -347,11 +347,11 @@ func TestDamagedCheckpoint(t *testing.T) {
 func TestNextPromiseIsFree(t *testing.T) {
 	r := write(0, nil, 0, 5<<16|3, []byte("value")).Record
 	plain, encoded := layoutOf([]byte("k"), &r), store.EncodedLen(&r)
-	r.Promise = 6<<16 | 3
+	r.Promise = r.Ballot.Heir()
 	if l := layoutOf([]byte("k"), &r); l.size != plain.size || store.EncodedLen(&r) != encoded {
 		t.Errorf("it takes %d bytes more in memory, %d in the format", l.size-plain.size, store.EncodedLen(&r)-encoded)
 	}
-	r.Promise = 6<<16 | 4
+	r.Promise = r.Ballot.Heir() + 1
 	if l := layoutOf([]byte("k"), &r); l.size != plain.size+8 || store.EncodedLen(&r) != encoded+8 {
 		t.Errorf("any other takes %d bytes more in memory, %d in the format", l.size-plain.size, store.EncodedLen(&r)-encoded)
 	}

@@ -44,7 +44,7 @@ func testFields(t *testing.T, open Open) {
 		b := at(uint64(mix + 1))
 		r := item(b, fmt.Sprint("value ", mix))
 		if mix&1 != 0 {
-			r.Promise = store.Next(b)
+			r.Promise = b.Heir()
 		}
 		if mix&128 != 0 {
 			r.Promise += 5
