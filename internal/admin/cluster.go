@@ -114,7 +114,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// ErrBadRequest: the question makes no sense, whatever the state of the cluster.
+// ErrBadRequest says that the question makes no sense, whatever the state of the cluster.
 var ErrBadRequest = errors.New("bad request")
 
 func keyOf(r *http.Request) ([]byte, error) {

@@ -183,7 +183,7 @@ var valueSum = crc32.MakeTable(crc32.Castagnoli)
 // held is what one replica holds of a key.
 func (n *Node) held(ctx context.Context, top *topology.Topology, id unkai.NodeID, key []byte) admin.Held {
 	out := admin.Held{Node: id.String()}
-	var to coordinator.Replica = n.localReplica()
+	to := n.localReplica()
 	switch {
 	case id == 0:
 		out.Error = "an incarnation that has passed"

@@ -149,7 +149,6 @@ func TestTimeoutAndLateAnswer(t *testing.T) {
 type breaking struct {
 	net.Listener
 	every int64
-	n     atomic.Int64
 }
 
 func (b *breaking) Accept() (net.Conn, error) {

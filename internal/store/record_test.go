@@ -109,9 +109,9 @@ var goldens = []struct {
 	}, "01 00 01000000 0000010000000000 b4694c82"},
 	{"tombstone", "k", Record{Ballot: 0x50003, Promise: 0x60004, Epoch: 2, Tombstone: true}, "01 09 02000000 0300050000000000 0400060000000000 b3de0cea"},
 	{"promised to the same", "k", Record{
-		Ballot: 0x50003, Promise: unkai.Ballot(5<<16|3).Heir(), Epoch: 9, Item: unkai.Item{Value: []byte("value"), CAS: 0x50003},
+		Ballot: 0x50003, Promise: unkai.Ballot(5<<16 | 3).Heir(), Epoch: 9, Item: unkai.Item{Value: []byte("value"), CAS: 0x50003},
 	}, "01 80 09000000 0300050000000000 76616c7565 b08389c8"},
-	{"tombstone, promised to the same", "k", Record{Ballot: 0x50003, Promise: unkai.Ballot(5<<16|3).Heir(), Epoch: 2, Tombstone: true}, "01 81 02000000 0300050000000000 11762b0f"},
+	{"tombstone, promised to the same", "k", Record{Ballot: 0x50003, Promise: unkai.Ballot(5<<16 | 3).Heir(), Epoch: 2, Tombstone: true}, "01 81 02000000 0300050000000000 11762b0f"},
 	{"only promised", "k", Record{Promise: 0x60004}, "01 08 00000000 0000000000000000 0400060000000000 785a8f9b"},
 	{"everything", "\x00\xff", Record{
 		Ballot: 0x50003, Promise: 0x60004, Epoch: 0xfffffffe,

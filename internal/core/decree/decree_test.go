@@ -29,7 +29,6 @@ type explorer struct {
 	bug     string
 	seen    map[string]bool
 	tries   int
-	losses  int
 	bad     string
 	decided int
 }

@@ -306,7 +306,8 @@ func (x *explorer) answer(w *world, m message, was register.State, found string,
 	default:
 		t.Refuse(m.to, was.Promised)
 	}
-	if best && m.phase != register.Accepting && ok && !(m.phase == register.Preparing && x.bug == "ignore what was accepted") {
+	ignored := m.phase == register.Preparing && x.bug == "ignore what was accepted"
+	if best && ok && m.phase != register.Accepting && !ignored {
 		pr.base = found
 	}
 	x.advance(w, m.from)

@@ -9,7 +9,7 @@ import (
 	"unkai/internal/core/ring"
 )
 
-// ErrMoving: buckets are on their way already; one change at a time.
+// ErrMoving says that buckets are on their way already; one change at a time.
 var ErrMoving = errors.New("buckets are on their way already; wait until they have arrived")
 
 // next is a copy with the next epoch, of which everything may be changed.

@@ -60,10 +60,10 @@ type Config struct {
 	Rand func() uint64
 }
 
-// ErrMoved: this node does not hold the key's bucket. Nothing was tried.
+// ErrMoved says that this node does not hold the key's bucket. Nothing was tried.
 var ErrMoved = errors.New("the key is held by other nodes")
 
-// ErrElsewhere: what this node's replica holds of a key is not what the others
+// ErrElsewhere says that what this node's replica holds of a key is not what the others
 // do, and its coordinator, another node, has to sort that out. Only plain reads
 // get it. Nothing was tried.
 var ErrElsewhere = errors.New("the key is being changed; its coordinator has to answer")

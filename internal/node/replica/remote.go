@@ -95,7 +95,7 @@ var visits = sync.Pool{New: func() any { return new(visit) }}
 func (s *Server) Serve(q *peer.Request) {
 	v := visits.Get().(*visit)
 	v.request = q
-	v.Call.Answered, v.Buf, v.Item = v, v.Buf[:0], unkai.Item{}
+	v.Answered, v.Buf, v.Item = v, v.Buf[:0], unkai.Item{}
 	a, err := readQuestion(q.Body, &v.Call)
 	if err == nil && int(v.Bucket) >= s.Replica.topology().Buckets {
 		err = errShort
