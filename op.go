@@ -107,7 +107,8 @@ type Result struct {
 	Item Item
 	// Size of the item's value in bytes, also where the value is not given.
 	Size int
-	// ExpiryBefore is the expiry the item had before the operation.
+	// ExpiryBefore is the expiry the item had before the operation, also where
+	// that had passed and the operation saw no item.
 	ExpiryBefore int64
 	// Number after arithmetic.
 	Number uint64

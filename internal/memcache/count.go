@@ -63,12 +63,11 @@ func (t *tally) result(op *unkai.Op, res *unkai.Result) {
 			t[cmdTouch]++
 			either(touchHits, touchMisses)
 		}
-		if !hit && res.ExpiryBefore != 0 {
-			t[getExpired]++
-		}
+		t.expired(res)
 	case unkai.Touch:
 		t[cmdTouch]++
 		either(touchHits, touchMisses)
+		t.expired(res)
 	case unkai.Increment:
 		either(incrHits, incrMisses)
 	case unkai.Decrement:
@@ -87,6 +86,14 @@ func (t *tally) result(op *unkai.Op, res *unkai.Result) {
 				t[casBadval]++
 			}
 		}
+	}
+}
+
+// expired counts an item that was found expired. As in memcached only reads and
+// touches do, also one that makes a new item in its place.
+func (t *tally) expired(res *unkai.Result) {
+	if res.ExpiryBefore != 0 && (res.Status == unkai.Miss || res.Created) {
+		t[getExpired]++
 	}
 }
 

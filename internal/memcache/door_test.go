@@ -8,11 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -56,7 +54,9 @@ func (s *shelf) Do(b *unkai.Batch) {
 			}
 		}
 		start := len(b.Values)
-		b.Values = append(b.Values, out.Result.Item.Value...)
+		if op.Kind == unkai.Get && !op.NoValue {
+			b.Values = append(b.Values, out.Result.Item.Value...)
+		}
 		out.Result.Item.Value = b.Values[start:len(b.Values):len(b.Values)]
 		b.Results = append(b.Results, out.Result)
 		if b.Room > 0 && len(b.Values) >= b.Room {
@@ -296,25 +296,6 @@ func TestShutdownAnswersWhatWasRead(t *testing.T) {
 	half.wantEnd("")
 }
 
-func TestAPanicClosesOneConnection(t *testing.T) {
-	h := open(t, nil)
-	other := h.dial(t)
-	h.shelf.mu.Lock()
-	h.shelf.panic = true
-	h.shelf.mu.Unlock()
-	c := h.dial(t)
-	c.send("get k\r\n")
-	c.wantEnd("")
-	h.shelf.mu.Lock()
-	h.shelf.panic = false
-	h.shelf.mu.Unlock()
-	other.send("get k\r\n")
-	other.want("END\r\n")
-	if n := h.Stats().Panics; n != 1 {
-		t.Errorf("%d panics", n)
-	}
-}
-
 type saying string
 
 func (s saying) Error() string        { return "no" }
@@ -354,46 +335,18 @@ func TestCountsAndReset(t *testing.T) {
 	if n["cmd_set"] != 2 || n["get_hits"] != 1 || n["get_misses"] != 1 || n["cas_badval"] != 1 || n["bytes_read"] == 0 {
 		t.Errorf("%v", n)
 	}
+	c.send("set k 0 -1 1\r\nx\r\ntouch k 1\r\nset k 0 -1 1\r\nx\r\nmg k N30 t\r\nset k 0 -1 1\r\nx\r\nincr k 1\r\n")
+	c.want("STORED\r\nNOT_FOUND\r\nSTORED\r\nHD t30 W\r\nSTORED\r\nNOT_FOUND\r\n")
+	c.send("set k 0 -1 1\r\nx\r\nget k k k\r\nset k 0 -1 1\r\nx\r\nmg k t N30\r\nget k\r\nversion\r\n")
+	c.want("STORED\r\nEND\r\nSTORED\r\nHD t-1 W\r\nVALUE k 0 0\r\n\r\nEND\r\nVERSION test\r\n")
+	c.send("version\r\n")
+	c.want("VERSION test\r\n")
+	if n := h.Stats().Commands["get_expired"]; n != 4 {
+		t.Errorf("%d were found expired", n)
+	}
 	c.send("stats reset\r\n")
 	c.want("RESET\r\n")
 	if n := h.Stats().Commands; n["cmd_set"] != 0 {
 		t.Errorf("%v after a reset", n)
 	}
-}
-
-// clocked is a connection whose deadlines a test can look at.
-type clocked struct {
-	pieces
-	writeBy time.Time
-}
-
-func (c *clocked) SetWriteDeadline(t time.Time) error {
-	c.writeBy = t
-	return nil
-}
-
-func (c *clocked) Write(b []byte) (int, error) {
-	if !c.writeBy.IsZero() && !time.Now().Before(c.writeBy) {
-		return 0, os.ErrDeadlineExceeded
-	}
-	return c.pieces.Write(b)
-}
-
-// A large reply must not leave a deadline that hits a small one later.
-func TestALongLifeAfterALargeReply(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := New(Config{Handler: &shelf{items: map[string]unkai.Item{}}, Now: func() int64 { return testNow }, Log: slog.New(slog.DiscardHandler), Version: "test"})
-		p := &clocked{}
-		c := newConn(s, p)
-		for _, n := range []int{10, 100_000, 10, 10, 100_000, 10} {
-			c.out = append(c.out, make([]byte, n)...)
-			if !c.flush() {
-				t.Fatalf("%d bytes were not written", n)
-			}
-			time.Sleep(61 * time.Second)
-		}
-		if p.out.Len() != 200_040 {
-			t.Errorf("%d bytes", p.out.Len())
-		}
-	})
 }

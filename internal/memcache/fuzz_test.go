@@ -14,8 +14,9 @@ import (
 
 // pieces is a connection that delivers input in pieces and keeps the output.
 type pieces struct {
-	in  [][]byte
-	out bytes.Buffer
+	in     [][]byte
+	out    bytes.Buffer
+	writes int
 }
 
 func (p *pieces) Read(b []byte) (int, error) {
@@ -30,7 +31,11 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func (p *pieces) Write(b []byte) (int, error)      { return p.out.Write(b) }
+func (p *pieces) Write(b []byte) (int, error) {
+	p.writes++
+	return p.out.Write(b)
+}
+
 func (p *pieces) Close() error                     { return nil }
 func (p *pieces) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (p *pieces) RemoteAddr() net.Addr             { return &net.TCPAddr{} }

@@ -264,7 +264,8 @@ func (c *conn) metaSet(rest []byte, lineLen int) bool {
 		c.refuseValue(lineLen, int(length), wrong)
 		return true
 	}
-	value, ended, complete := c.body(lineLen, int(length))
+	// As everything that goes wrong with an ms, also one with q.
+	value, ended, complete := c.body(lineLen, int(length), noMemory)
 	if !complete {
 		c.scratch = c.scratch[:scratch]
 		return false

@@ -109,8 +109,7 @@ func (c *conn) value(op *unkai.Op, res *unkai.Result, withCAS bool) {
 		c.out = strconv.AppendUint(c.out, res.Item.CAS, 10)
 	}
 	c.out = append(c.out, '\r', '\n')
-	c.out = append(c.out, res.Item.Value...)
-	c.out = append(c.out, '\r', '\n')
+	c.data(res.Item.Value)
 }
 
 const (
@@ -218,14 +217,16 @@ func (c *conn) meta(q *request, op *unkai.Op, res *unkai.Result) {
 	ok := res.Status == unkai.OK
 	withValue := ok && (q.format == metaGet && !op.NoValue || q.format == metaNumber && hasFlag(q.flags, 'v'))
 	var digits [20]byte
-	body := res.Item.Value
-	if withValue && q.format == metaNumber {
-		body = strconv.AppendUint(digits[:0], res.Number, 10)
-	}
-	if withValue {
+	number := digits[:0]
+	switch {
+	case withValue && q.format == metaNumber:
+		number = strconv.AppendUint(number, res.Number, 10)
 		c.out = append(c.out, "VA "...)
-		c.out = strconv.AppendUint(c.out, uint64(len(body)), 10)
-	} else {
+		c.out = strconv.AppendUint(c.out, uint64(len(number)), 10)
+	case withValue:
+		c.out = append(c.out, "VA "...)
+		c.out = strconv.AppendUint(c.out, uint64(len(res.Item.Value)), 10)
+	default:
 		c.out = append(c.out, metaStatus(q, res)...)
 	}
 	c.metaFlags(q, op, res, ok)
@@ -241,9 +242,11 @@ func (c *conn) meta(q *request, op *unkai.Op, res *unkai.Result) {
 		}
 	}
 	c.out = append(c.out, '\r', '\n')
-	if withValue {
-		c.out = append(c.out, body...)
-		c.out = append(c.out, '\r', '\n')
+	switch {
+	case withValue && q.format == metaNumber:
+		c.out = append(append(c.out, number...), '\r', '\n')
+	case withValue:
+		c.data(res.Item.Value)
 	}
 }
 
@@ -317,7 +320,10 @@ func (c *conn) metaFlags(q *request, op *unkai.Op, res *unkai.Result, ok bool) {
 
 // expiryAtFirst is the expiry before any flag has changed it.
 func expiryAtFirst(op *unkai.Op, res *unkai.Result) int64 {
-	if op.Retouch || res.Created {
+	switch {
+	case res.Created:
+		return 0
+	case op.Retouch:
 		return res.ExpiryBefore
 	}
 	return res.Item.Expiry

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"unkai"
@@ -73,6 +72,7 @@ func New(cfg Config) *Server {
 		cfg.Buffers = DefaultBuffers
 	}
 	s := &Server{cfg: cfg, started: cfg.Now(), conns: map[*conn]struct{}{}}
+	s.budget.total = cfg.Buffers
 	s.budget.left.Store(cfg.Buffers)
 	s.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
 	return s
@@ -177,7 +177,8 @@ func (s *Server) closeIdle(stop chan struct{}) {
 }
 
 // Shutdown stops accepting, lets every connection answer the complete requests
-// it has read, and closes it. When ctx ends, what is left is cut off.
+// it has read, and closes it. When ctx ends, what is left is cut off; what does
+// not even end then, soon after, is left behind.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -205,19 +206,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = c.nc.Close() // cut off on purpose
 	}
 	s.mu.Unlock()
-	<-done
-	return errors.Join(err, fmt.Errorf("%d connections were cut off: %w", n, ctx.Err()))
-}
-
-// budget is how many bytes are left for large buffers.
-type budget struct{ left atomic.Int64 }
-
-func (b *budget) take(n int) bool {
-	if b.left.Add(int64(-n)) >= 0 {
-		return true
+	err = errors.Join(err, fmt.Errorf("%d connections were cut off: %w", n, ctx.Err()))
+	grace := time.NewTimer(cutGrace)
+	defer grace.Stop()
+	select {
+	case <-done:
+		return err
+	case <-grace.C:
 	}
-	b.left.Add(int64(n))
-	return false
+	s.mu.Lock()
+	n = len(s.conns)
+	s.mu.Unlock()
+	return errors.Join(err, fmt.Errorf("%d connections did not end: their operations hang", n))
 }
 
-func (b *budget) give(n int) { b.left.Add(int64(n)) }
+// cutGrace is how long connections that were cut off may take to notice.
+const cutGrace = time.Second

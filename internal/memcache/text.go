@@ -206,7 +206,7 @@ func (c *conn) update(kind unkai.Kind, cas bool, rest []byte, lineLen int) bool 
 		c.refuseValue(lineLen, int(length), complain(tooLarge))
 		return true
 	}
-	value, ended, ok := c.body(lineLen, int(length))
+	value, ended, ok := c.body(lineLen, int(length), complain(noMemory))
 	if !ok {
 		return false
 	}

@@ -42,6 +42,7 @@ type Law struct {
 // once anybody was told that it is gone, it must be gone for everybody,
 // whatever their clocks say.
 func (l Law) Apply(old unkai.Item, op *unkai.Op, scratch []byte) (Outcome, []byte) {
+	before := old.Expiry
 	expired := old.Exists() && old.Expiry != 0 && old.Expiry <= l.Now
 	if expired {
 		old = unkai.Item{}
@@ -50,7 +51,7 @@ func (l Law) Apply(old unkai.Item, op *unkai.Op, scratch []byte) (Outcome, []byt
 	if expired && !out.Changed {
 		out.Changed, out.Item = true, unkai.Item{}
 	}
-	out.Result.ExpiryBefore = old.Expiry
+	out.Result.ExpiryBefore = before
 	return out, scratch
 }
 

@@ -181,6 +181,18 @@ func TestLaws(t *testing.T) {
 	})
 }
 
+// Who was told that a key is gone can be told from who found it expired.
+func TestExpiryBefore(t *testing.T) {
+	for _, expiry := range []int64{0, 1, now, now + 1} {
+		old := unkai.Item{CAS: 5, Expiry: expiry}
+		for _, op := range []unkai.Op{{}, {Kind: unkai.Touch, Expiry: 9}, {Retouch: true, Expiry: 9}, {Vivify: true, VivifyExpiry: 9}} {
+			if out, _ := law.Apply(old, &op, nil); out.Result.ExpiryBefore != expiry {
+				t.Errorf("%+v: %d, want %d", op, out.Result.ExpiryBefore, expiry)
+			}
+		}
+	}
+}
+
 func TestApplyDoesNotAllocate(t *testing.T) {
 	scratch := make([]byte, 0, 256)
 	old := item("41")

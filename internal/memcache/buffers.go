@@ -1,0 +1,120 @@
+package memcache
+
+import "sync/atomic"
+
+// budget is how many bytes are left for large buffers.
+type budget struct {
+	left  atomic.Int64
+	total int64
+}
+
+func (b *budget) take(n int) bool {
+	if b.left.Add(int64(-n)) >= 0 {
+		return true
+	}
+	b.left.Add(int64(n))
+	return false
+}
+
+func (b *budget) give(n int) { b.left.Add(int64(n)) }
+
+// tight reports whether more than half of it is taken.
+func (b *budget) tight() bool { return b.left.Load() < b.total/2 }
+
+// hold charges the budget with what the connection holds beyond its small
+// buffers, or gives back what it no longer holds. It reports false, and has
+// charged nothing more, when there is no room.
+func (c *conn) hold() bool {
+	held := beyond(cap(c.out)) + beyond(cap(c.batch.Values))
+	if c.small == nil {
+		held += len(c.buf)
+	}
+	switch more := held - c.taken; {
+	case more > 0:
+		if !c.s.budget.take(more) {
+			return false
+		}
+	case more < 0:
+		c.s.budget.give(-more)
+	}
+	c.taken = held
+	return true
+}
+
+// beyond is how much of a buffer counts as large.
+func beyond(n int) int { return max(n-smallBuffer, 0) }
+
+// makeRoom moves what is unfinished to the front, and gets a larger buffer when
+// the request needs it.
+func (c *conn) makeRoom() {
+	if c.r > 0 {
+		copy(c.buf, c.buf[c.r:c.w])
+		c.w -= c.r
+		c.r = 0
+	}
+	if c.w < len(c.buf) {
+		return
+	}
+	// Double as the bytes come: what a client says it will send is no reason to
+	// set memory aside.
+	size := 2 * len(c.buf)
+	if c.need > 0 && c.need < size {
+		size = max(c.need, len(c.buf)+smallBuffer)
+	}
+	if !c.s.budget.take(size) {
+		c.refuseBody()
+		return
+	}
+	c.taken += size
+	larger := make([]byte, size)
+	copy(larger, c.buf[:c.w])
+	if c.small != nil {
+		c.s.buffers.Put(c.small)
+		c.small = nil
+	}
+	c.buf = larger
+	c.hold() // without the older one
+}
+
+// noMemory is memcached's answer to a value for which it has no memory.
+const noMemory = "SERVER_ERROR out of memory storing object"
+
+// refuseBody throws away a request for which there is no memory.
+func (c *conn) refuseBody() {
+	c.s.total.noMemory.Add(1)
+	if c.need == 0 { // a line without end
+		c.quit = true
+		return
+	}
+	if c.refusal != "" {
+		c.line(c.refusal)
+	}
+	c.skip = c.need - (c.w - c.r)
+	c.r, c.w = 0, 0
+}
+
+// tidy gives large buffers back when they are not in use: those of a request
+// always, those of replies when they are very large or others need them.
+func (c *conn) tidy() {
+	if c.r < c.w {
+		return
+	}
+	c.r, c.w = 0, 0
+	if c.small == nil {
+		c.buf = nil
+	}
+	if c.taken > 0 {
+		tight := c.s.budget.tight()
+		if tight || cap(c.out) > 2*flushAt {
+			c.out = nil
+		}
+		if tight || cap(c.batch.Values) > 2*room {
+			c.batch.Values = nil
+			clear(c.batch.Results[:cap(c.batch.Results)])
+		}
+		c.hold()
+	}
+	if cap(c.requests) > 4*maxOps || cap(c.batch.Ops) > 64*maxOps {
+		c.requests, c.batch.Ops, c.batch.Results = nil, nil, nil
+	}
+}
