@@ -88,6 +88,13 @@ func (c *crowd) note(id unkai.NodeID) {
 	c.chain[top.Epoch] = text
 }
 
+// cut takes a node off the network, or brings it back.
+func (c *crowd) cut(id unkai.NodeID, away bool) {
+	c.mu.Lock()
+	c.away[id] = away
+	c.mu.Unlock()
+}
+
 // wire is one node's way to the others.
 type wire struct {
 	c    *crowd
@@ -219,7 +226,8 @@ func TestMajorityDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrowd(t, 1, 3)
 		defer c.close()
-		c.away[2], c.away[3] = true, true
+		c.cut(2, true)
+		c.cut(3, true)
 		before := c.all[1].Topology().Epoch
 		err := join(t, c.all[1], 50, 5*time.Second)
 		if err == nil || errors.Is(err, manager.ErrInDoubt) {
@@ -228,11 +236,11 @@ func TestMajorityDecides(t *testing.T) {
 		if e := c.all[1].Topology().Epoch; e != before {
 			t.Errorf("epoch %d after %d", e, before)
 		}
-		c.away[2] = false
+		c.cut(2, false)
 		if err := join(t, c.all[1], 50, 5*time.Second); err != nil {
 			t.Errorf("two of three: %v", err)
 		}
-		c.away[3] = false
+		c.cut(3, false)
 		c.close()
 		for id := unkai.NodeID(1); id <= 3; id++ {
 			c.start(id, topology.Topology{})
@@ -255,7 +263,7 @@ func TestManagersChange(t *testing.T) {
 		c := newCrowd(t, 1, 4)
 		defer c.close()
 		gone := c.all[1].Topology().Managers[0]
-		c.away[gone] = true
+		c.cut(gone, true)
 		other := c.all[1].Topology().Managers[1]
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -268,7 +276,7 @@ func TestManagersChange(t *testing.T) {
 		}
 		// A second one may go, once the others have heard of it.
 		time.Sleep(time.Second)
-		c.away[other] = true
+		c.cut(other, true)
 		for _, id := range top.Managers {
 			if id == other {
 				continue
