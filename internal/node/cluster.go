@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
 	"unkai/internal/node/gateway"
+	"unkai/internal/node/manager"
 	"unkai/internal/node/replica"
 	"unkai/internal/peer"
 )
@@ -308,6 +310,50 @@ func (n *Node) reborn(ctx context.Context) error {
 		case <-time.After(joinRetry):
 		}
 	}
+}
+
+// flush makes everything stored so far absent, everywhere: it returns when no
+// node can read or write under an earlier topology any more.
+func (n *Node) flush(at int64) error {
+	if err := n.manager.Flush(at); err != nil {
+		return err
+	}
+	top := n.manager.Topology()
+	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
+	defer cancel()
+	for {
+		if top.Fenced(n.heard(ctx, top)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it is decided, and too few replicas have heard of it so far", manager.ErrInDoubt)
+		case <-time.After(joinRetry / 10):
+		}
+	}
+}
+
+// heard are the seats of the nodes that know a topology, or a newer one.
+func (n *Node) heard(ctx context.Context, top *topology.Topology) (heard []unkai.Seat) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, m := range top.Nodes {
+		wg.Go(func() {
+			if m.ID != n.id {
+				a, err := n.askControl(ctx, m.ID, control{Hello: &hello{Epoch: top.Epoch}})
+				if err != nil || a.Hello == nil || a.Hello.Epoch < top.Epoch {
+					return
+				}
+			}
+			mu.Lock()
+			heard = append(heard, m.Seat)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return heard
 }
 
 // remotes are the replicas of other nodes, made when they are first wanted.

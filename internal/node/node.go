@@ -324,7 +324,7 @@ const spoken = "1.6.18-unkai-"
 
 func (n *Node) openMemcache() {
 	n.memcache = memcache.New(memcache.Config{
-		Handler: n.gateway, FlushAll: n.manager.Flush, Stats: n.stats, Now: n.cfg.Now, Log: n.log,
+		Handler: n.gateway, FlushAll: n.flush, Stats: n.stats, Now: n.cfg.Now, Log: n.log,
 		Version: spoken + n.cfg.Version, MaxConns: n.cfg.MaxConns, MaxValue: n.cfg.MaxValue, IdleTimeout: n.cfg.IdleTimeout,
 	})
 	n.running.Go(func() {
@@ -444,3 +444,6 @@ func (n *Node) close() error {
 	errs = append(errs, n.closeAdmin())
 	return errors.Join(errs...)
 }
+
+// Peer is the address for other nodes.
+func (n *Node) Peer() string { return n.peerAddress() }

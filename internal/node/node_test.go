@@ -22,7 +22,7 @@ func config(t *testing.T, kind string) node.Config {
 	t.Helper()
 	c := node.DefaultConfig()
 	c.Data, c.Store = filepath.Join(t.TempDir(), "data"), kind
-	c.Listen, c.HTTP = "127.0.0.1:0", "127.0.0.1:0"
+	c.Listen, c.Peer, c.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Memory, c.Cache = 64<<20, 16<<20
 	c.Log = slog.New(slog.DiscardHandler)
 	return c

@@ -114,32 +114,44 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) {
 	})
 }
 
-// switchArrived has buckets read at their joining sets, when enough of their
-// present replicas have settled them.
+// switchArrived has buckets read at their joining sets when enough of their
+// present replicas have settled them, and frees them of their leaving sets when
+// enough of these know of it.
 func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
-	said := s.ask(ctx, top)
-	var arrived []unkai.Bucket
+	said, heard := s.ask(ctx, top)
+	var arrived, free []unkai.Bucket
 	for b := range top.Buckets {
-		if bucket := unkai.Bucket(b); top.Arrived(bucket, said[bucket]) {
+		bucket := unkai.Bucket(b)
+		if top.Arrived(bucket, said[bucket]) {
 			arrived = append(arrived, bucket)
 		}
-	}
-	if len(arrived) == 0 {
-		return
-	}
-	s.change(ctx, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
-		if t.Epoch != top.Epoch {
-			return topology.Topology{}, errNothing
+		if top.Heard(bucket, heard) {
+			free = append(free, bucket)
 		}
-		return t.Switch(arrived), nil
-	})
+	}
+	if len(arrived) > 0 {
+		s.change(ctx, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
+			if t.Epoch != top.Epoch {
+				return topology.Topology{}, errNothing
+			}
+			return t.Switch(arrived), nil
+		})
+	} else if len(free) > 0 {
+		s.change(ctx, "release buckets", func(t *topology.Topology) (topology.Topology, error) {
+			if t.Epoch != top.Epoch {
+				return topology.Topology{}, errNothing
+			}
+			return t.Release(free), nil
+		})
+	}
 }
 
-// ask gathers which buckets the nodes have settled, by bucket.
-func (s *steward) ask(ctx context.Context, top *topology.Topology) map[unkai.Bucket][]unkai.Seat {
+// ask gathers which nodes have heard of a topology, and which buckets they have
+// settled, by bucket.
+func (s *steward) ask(ctx context.Context, top *topology.Topology) (said map[unkai.Bucket][]unkai.Seat, heard []unkai.Seat) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	said := map[unkai.Bucket][]unkai.Seat{}
+	said = map[unkai.Bucket][]unkai.Seat{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, m := range top.Nodes {
@@ -156,13 +168,14 @@ func (s *steward) ask(ctx context.Context, top *topology.Topology) map[unkai.Buc
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			heard = append(heard, m.Seat)
 			for _, b := range a.Buckets {
 				said[b] = append(said[b], m.Seat)
 			}
 		})
 	}
 	wg.Wait()
-	return said
+	return said, heard
 }
 
 // replaceManagers elects others in the place of managers that have been silent

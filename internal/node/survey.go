@@ -119,7 +119,7 @@ func (n *Node) survives(top *topology.Topology) (failures, unavailable int) {
 			}
 		}
 		spare := (alive & r.Write.Present.Members).Count() - max(r.Read.Present.Need, r.Write.Present.Need)
-		if r.Joining {
+		if r.Moving {
 			spare = min(spare, (alive&r.Write.Joining.Members).Count()-r.Write.Joining.Need)
 		}
 		failures = min(failures, spare)
@@ -151,7 +151,7 @@ func (s survey) Locate(key []byte) (admin.Location, error) {
 				out.Coordinator = id.String()
 			}
 		}
-		if r.Write.Joining.Members.Has(i) {
+		if r.Joining && r.Write.Joining.Members.Has(i) {
 			out.Joining = append(out.Joining, id.String())
 		}
 	}

@@ -136,6 +136,8 @@ func (t *Topology) move() {
 		}
 		switch {
 		case slices.Equal(s.Replicas, target):
+		case !t.anySeated(s.Replicas): // all who held it have lost it
+			s.Replicas, s.Epoch = target, t.Epoch
 		case sameMembers(s.Replicas, target):
 			s.Replicas = target // another coordinator, and nothing else
 		default:
@@ -157,6 +159,14 @@ func (t *Topology) placed() ring.Map {
 	return m
 }
 
+// anySeated reports whether a seat is a node's present one.
+func (t *Topology) anySeated(seats []unkai.Seat) bool {
+	return slices.ContainsFunc(seats, func(s unkai.Seat) bool {
+		_, ok := t.Seated(s)
+		return ok
+	})
+}
+
 func sameMembers(a, b []unkai.Seat) bool {
 	if len(a) != len(b) {
 		return false
@@ -172,7 +182,7 @@ func sameMembers(a, b []unkai.Seat) bool {
 // Moving is how many buckets are on their way.
 func (t *Topology) Moving() (n int) {
 	for b := range t.Sets {
-		if len(t.Sets[b].Joining) > 0 {
+		if len(t.Sets[b].Joining)+len(t.Sets[b].Leaving) > 0 {
 			n++
 		}
 	}
@@ -206,7 +216,51 @@ func (t *Topology) Switch(buckets []unkai.Bucket) Topology {
 	next := t.next()
 	for _, b := range buckets {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
-			*s = Set{Epoch: next.Epoch, Replicas: s.Joining}
+			*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas}
+		}
+	}
+	return next
+}
+
+// Heard reports whether so many replicas know of the epoch in which a bucket was
+// switched that those who do not can neither answer a read nor accept anything
+// without them: then the leaving set is not needed any more.
+func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
+	s := &t.Sets[b]
+	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard)
+}
+
+// outnumber reports whether the seats of a set that have heard of an epoch are so
+// many that the others are no quorum.
+func (t *Topology) outnumber(set, heard []unkai.Seat) bool {
+	read, write := t.needs(len(set))
+	not := 0
+	for _, seat := range set {
+		if !slices.Contains(heard, seat) {
+			not++
+		}
+	}
+	return not < min(read, write)
+}
+
+// Fenced reports whether so many replicas of every bucket have heard of this
+// topology that under an earlier one nothing can be read or written any more.
+func (t *Topology) Fenced(heard []unkai.Seat) bool {
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		if !t.outnumber(s.Replicas, heard) || len(s.Joining) > 0 && !t.outnumber(s.Joining, heard) || len(s.Leaving) > 0 && !t.outnumber(s.Leaving, heard) {
+			return false
+		}
+	}
+	return true
+}
+
+// Release is the topology in which these buckets have left their old sets.
+func (t *Topology) Release(buckets []unkai.Bucket) Topology {
+	next := t.next()
+	for _, b := range buckets {
+		if s := &next.Sets[b]; len(s.Leaving) > 0 {
+			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas}
 		}
 	}
 	return next

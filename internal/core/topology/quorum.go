@@ -50,13 +50,14 @@ type Route struct {
 	// only what was accepted before that can do without the joining set.
 	Since unkai.Epoch
 	// Members are the present replica set in its order, and then those who are
-	// only in the joining one. A member that is nobody's present incarnation is 0.
+	// only in the other one. A member that is nobody's present incarnation is 0.
 	Members []unkai.NodeID
 	// Read is how many are asked for the present value, Prepare who must promise,
 	// Write who must accept.
 	Read, Prepare, Write quorum.Rule
-	// Joining says that the set is on its way to another.
-	Joining bool
+	// Moving says that there is another set, which has to accept too (Write).
+	// Joining says that it is the one to which the bucket is on its way.
+	Moving, Joining bool
 
 	seats []unkai.Seat
 }
@@ -77,8 +78,8 @@ func (r *Route) Holds(s unkai.Seat) bool {
 // Chosen reports whether an item accepted under epoch e is certainly chosen when
 // the members of equal hold that very ballot.
 //
-// What was accepted before the set was on its way will be brought to the joining
-// set before that set is read; what was accepted since must be there already.
+// What was accepted before the set last changed will be brought to the other set
+// before that is read, or was; what was accepted since must be there already.
 func (r *Route) Chosen(e unkai.Epoch, equal quorum.Mask) bool {
 	rule := r.Write
 	if e < r.Since {
@@ -95,11 +96,12 @@ func (t *Topology) route() {
 	t.routes = make([]Route, t.Buckets)
 	for b := range t.Sets {
 		s, r := &t.Sets[b], &t.routes[b]
-		r.Epoch, r.Since, r.Joining = max(s.Epoch, t.Flushed), s.Epoch, len(s.Joining) > 0
+		other := append(s.Joining[:len(s.Joining):len(s.Joining)], s.Leaving...) // one of them is empty
+		r.Epoch, r.Since, r.Moving, r.Joining = max(s.Epoch, t.Flushed), s.Epoch, len(other) > 0, len(s.Joining) > 0
 		r.seats = append(r.seats, s.Replicas...)
 		present := quorum.First(len(s.Replicas))
 		var joining quorum.Mask
-		for _, seat := range s.Joining {
+		for _, seat := range other {
 			at := 0
 			for at < len(r.seats) && r.seats[at] != seat {
 				at++
@@ -117,8 +119,8 @@ func (t *Topology) route() {
 		r.Read = quorum.Rule{Present: quorum.Group{Members: present, Need: read}}
 		r.Prepare = quorum.Rule{Present: quorum.Group{Members: present, Need: n - write + 1}}
 		r.Write = quorum.Rule{Present: quorum.Group{Members: present, Need: write}}
-		if r.Joining {
-			_, write := t.needs(len(s.Joining))
+		if r.Moving {
+			_, write := t.needs(len(other))
 			r.Write.Joining = quorum.Group{Members: joining, Need: write}
 		}
 	}

@@ -45,13 +45,17 @@ type Node struct {
 	Zone        string            `json:"zone,omitempty"`
 }
 
-// Set is who holds one bucket. While Joining is not empty the bucket is on its
-// way: what is written needs both sets, what is read the present one.
+// Set is who holds one bucket. While it is on its way from one set of replicas
+// to another, what is written needs both, and what is read needs Replicas only:
+// at first these are the old ones, and Joining the new. Once the new ones hold
+// everything the two change places, and Leaving says so: until so many of the
+// old ones know of it that they can no longer answer reads without the others.
 type Set struct {
-	// Epoch in which Replicas or Joining last changed.
+	// Epoch in which any of the others last changed.
 	Epoch    unkai.Epoch  `json:"epoch"`
 	Replicas []unkai.Seat `json:"replicas"`
 	Joining  []unkai.Seat `json:"joining,omitempty"`
+	Leaving  []unkai.Seat `json:"leaving,omitempty"`
 }
 
 // State is how far a node belongs to the cluster.
@@ -150,7 +154,10 @@ func (t *Topology) validSet(s *Set) error {
 	if len(s.Replicas) == 0 {
 		return fmt.Errorf("it has no replica")
 	}
-	for _, list := range [][]unkai.Seat{s.Replicas, s.Joining} {
+	if len(s.Joining) > 0 && len(s.Leaving) > 0 {
+		return fmt.Errorf("replicas join and leave it at once")
+	}
+	for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
 		if len(list) > maxReplicas {
 			return fmt.Errorf("%d replicas are more than %d", len(list), maxReplicas)
 		}

@@ -34,6 +34,7 @@ func grown(t *testing.T, top topology.Topology, ids ...unkai.NodeID) topology.To
 		t.Fatal(err)
 	}
 	top = top.Switch(all(top))
+	top = top.Release(all(top))
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +191,23 @@ func TestAttachGoesThroughBothSets(t *testing.T) {
 	if err := next.Seal(); err != nil {
 		t.Fatal(err)
 	}
-	if s := next.Sets[moved]; !reflect.DeepEqual(s.Replicas, joining) || s.Joining != nil || s.Epoch != next.Epoch || next.Route(unkai.Bucket(moved)).Joining {
-		t.Errorf("after the switch: %+v", s)
+	s, r := next.Sets[moved], next.Route(unkai.Bucket(moved))
+	if !reflect.DeepEqual(s.Replicas, joining) || s.Joining != nil || !reflect.DeepEqual(s.Leaving, seats) || s.Epoch != next.Epoch || r.Joining || !r.Moving {
+		t.Errorf("after the switch: %+v, %+v", s, r)
+	}
+	if n := r.Read.Present.Members.Count(); n != len(joining) || r.Members[0] == 0 || r.Write.Joining.Need != 2 || next.Moving() != 1+top.Moving()-1 {
+		t.Errorf("the new set is not what is read: %+v", r)
+	}
+	// One old replica that has not heard of it cannot do anything; two could.
+	if !next.Heard(unkai.Bucket(moved), seats[1:]) || next.Heard(unkai.Bucket(moved), seats[:1]) {
+		t.Error("the leaving set may go when 2 of its 3 know of it")
+	}
+	last := next.Release([]unkai.Bucket{unkai.Bucket(moved)})
+	if err := last.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	if r := last.Route(unkai.Bucket(moved)); r.Moving || len(r.Members) != 3 || last.Moving() != top.Moving()-1 {
+		t.Errorf("after the release: %+v", r)
 	}
 }
 

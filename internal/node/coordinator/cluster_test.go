@@ -58,6 +58,7 @@ func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 		all = append(all, unkai.Bucket(b))
 	}
 	top = top.Switch(all)
+	top = top.Release(all)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func (c *Coordinator) sendReads(q *poll, members quorum.Mask, key []byte, hash u
 // as many as must hold the same version for it to be known as chosen.
 func (c *Coordinator) nearest(route *topology.Route, self int) quorum.Mask {
 	need := max(route.Read.Present.Need, route.Write.Present.Need)
-	if route.Joining {
+	if route.Moving {
 		return quorum.First(len(route.Members))
 	}
 	members := quorum.Mask(0).With(self)

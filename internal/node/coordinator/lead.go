@@ -73,7 +73,7 @@ func (c *Coordinator) read(w *work, r *round) bool {
 	for t := r.first; t != nil && call.Access == store.NoAccess; t = t.next {
 		call.Access = access(t.op, r.now)
 	}
-	r.proposer.Floor = max(s.floor, c.cfg.Floor)
+	r.proposer.Floor = max(s.floor, c.cfg.Floor, clockCounter(r.now))
 	s.Unlock()
 	if c.cfg.Local.Read(call) {
 		return true

@@ -54,6 +54,19 @@ func (s *stripe) owns(hash uint64, e unkai.Epoch, local register.State) bool {
 	return o.ballot != 0 && *o == owned{hash, local.Accepted, e} && local.Promised == o.ballot.Heir()
 }
 
+// clockCounter is a counter that rises with the clock. A coordinator whose own
+// replica has missed what another one did lately so comes above it all the same,
+// if their clocks are not far apart, and need not try twice. Nothing but that
+// rests on clocks.
+func clockCounter(now int64) uint64 {
+	const (
+		since = 1_704_067_200_000 // the beginning of 2024
+		unit  = 16                // milliseconds in which the counter rises by a stride
+		most  = 1 << 47           // however wrong the clock is: half of all counters
+	)
+	return min(uint64(max(now-since, 0))/unit*unkai.Stride, most)
+}
+
 // reservation hands out counters that no earlier life of this node has used.
 type reservation struct {
 	upTo atomic.Uint64
