@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 
 	"unkai"
 	"unkai/internal/core/quorum"
@@ -96,7 +97,7 @@ func (t *Topology) route() {
 	t.routes = make([]Route, t.Buckets)
 	for b := range t.Sets {
 		s, r := &t.Sets[b], &t.routes[b]
-		other := append(s.Joining[:len(s.Joining):len(s.Joining)], s.Leaving...) // one of them is empty
+		other := slices.Concat(s.Joining, s.Leaving) // one of them is empty
 		r.Epoch, r.Since, r.Moving, r.Joining = max(s.Epoch, t.Flushed), s.Epoch, len(other) > 0, len(s.Joining) > 0
 		r.seats = append(r.seats, s.Replicas...)
 		present := quorum.First(len(s.Replicas))
