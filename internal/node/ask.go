@@ -81,6 +81,13 @@ func newServed(answer func(from unkai.NodeID, question []byte) ([]byte, error)) 
 	return &served{answer: answer, slots: make(chan struct{}, servedAtOnce)}
 }
 
+// close waits for those that run, and lets none begin.
+func (s *served) close() {
+	for range servedAtOnce {
+		s.slots <- struct{}{}
+	}
+}
+
 // Serve implements peer.Handler.
 func (s *served) Serve(q *peer.Request) {
 	select {

@@ -28,6 +28,9 @@ type address struct {
 	Told int64  `json:"told"` // milliseconds since 1970, by that node's clock
 }
 
+// maxBook bounds the addresses that are kept.
+const maxBook = 4096
+
 // openBook reads the book; tell hears of every address in it, now and later.
 func openBook(file atomicFile, tell func(unkai.NodeID, string)) (*book, error) {
 	b := &book{file: file, tell: tell, known: map[unkai.NodeID]address{}}
@@ -55,7 +58,8 @@ func (b *book) learn(byName map[string]address) error {
 		if err != nil {
 			return err
 		}
-		if old, ok := b.known[id]; ok && old.Told >= a.Told || a.Peer == "" {
+		old, ok := b.known[id]
+		if ok && old.Told >= a.Told || a.Peer == "" || !ok && len(b.known) >= maxBook {
 			continue
 		}
 		b.known[id] = a

@@ -80,14 +80,17 @@ func (n *Node) openPeers() error {
 		}
 		n.network, n.port = p, p
 	}
-	n.network.Handle(peer.Control, newServed(n.serveControl))
-	n.network.Handle(peer.Topology, newServed(func(from unkai.NodeID, question []byte) ([]byte, error) {
+	controls := newServed(n.serveControl)
+	decrees := newServed(func(from unkai.NodeID, question []byte) ([]byte, error) {
 		m := n.managerRef.Load()
 		if m == nil {
 			return nil, errors.New("this node is not a member yet")
 		}
 		return m.Serve(from, question), nil
-	}))
+	})
+	n.asked = []*served{controls, decrees}
+	n.network.Handle(peer.Control, controls)
+	n.network.Handle(peer.Topology, decrees)
 	n.network.Handle(peer.Replica, &n.replicas)
 	n.network.Handle(peer.Operations, &n.operations)
 	if n.port != nil {
@@ -274,19 +277,28 @@ func (n *Node) greetOne(ctx context.Context, id unkai.NodeID, h *hello) {
 	}
 }
 
-// behind fetches a newer topology from a node that has one.
+// behind notes that another node has a newer topology.
 func (n *Node) behind(from unkai.NodeID) {
-	if !n.catching.CompareAndSwap(false, true) {
-		return
+	select {
+	case n.newer <- from:
+	default: // one is being fetched; if that is not new enough it will be noticed
 	}
-	go func() {
-		defer n.catching.Store(false)
-		ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
-		defer cancel()
-		if err := n.manager.Catch(ctx, from); err != nil {
-			n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
+}
+
+// catchUp fetches newer topologies from nodes that have them.
+func (n *Node) catchUp(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case from := <-n.newer:
+			limited, cancel := context.WithTimeout(ctx, answerLimit)
+			if err := n.manager.Catch(limited, from); err != nil {
+				n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
+			}
+			cancel()
 		}
-	}()
+	}
 }
 
 // reborn has a node that lost its memory begin a new incarnation, which holds

@@ -90,8 +90,8 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 
 // admit has a node recognised.
 func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
-	if node.ID == 0 || node.Weight < 1 {
-		return nil, fmt.Errorf("a node that joins needs an id and a weight")
+	if node.ID == 0 || node.Weight < 1 || node.Weight > maxWeight || len(node.Zone) > maxZone {
+		return nil, fmt.Errorf("a node that joins needs an id, a weight from 1 to %d, and a zone of at most %d bytes", maxWeight, maxZone)
 	}
 	if top := n.topology(); top == nil {
 		return nil, fmt.Errorf("this node is not a member itself yet")

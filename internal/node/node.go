@@ -46,7 +46,8 @@ type Node struct {
 	replicas    room
 	operations  room
 	remotes     sync.Map // unkai.NodeID → *replica.Remote
-	catching    atomic.Bool
+	newer       chan unkai.NodeID // a node that knows a newer topology
+	asked       []*served
 	managerRef  atomic.Pointer[manager.Manager]
 	engine      store.Engine
 	manager     *manager.Manager
@@ -84,7 +85,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Log, since: cfg.Now(),
-		done: make(chan struct{}), failed: make(chan error, 1), state: "starting",
+		done: make(chan struct{}), failed: make(chan error, 1), newer: make(chan unkai.NodeID, 1), state: "starting",
 	}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.close())
@@ -261,7 +262,7 @@ func (n *Node) openRooms() error {
 	n.coordinator = coordinator.New(coordinator.Config{
 		Self: n.id, Local: rep, Topology: n.manager.Topology, Alive: n.alive, Behind: n.behind,
 		Remote: func(id unkai.NodeID) coordinator.Replica { return n.remote(id) },
-		Now:    n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout,
+		Now:    n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout * 3 / 4, // another node's gateway waits for it
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
 	n.gateway = gateway.New(gateway.Config{
@@ -288,6 +289,7 @@ func (n *Node) openRooms() error {
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })
+	n.running.Go(func() { n.catchUp(ctx) })
 	n.running.Go(func() { n.runSteward(ctx) })
 	return nil
 }
@@ -424,6 +426,9 @@ func (n *Node) close() error {
 	n.running.Wait()
 	n.replicas.close()
 	n.operations.close()
+	for _, s := range n.asked {
+		s.close()
+	}
 	if n.batches != nil {
 		n.batches.Close()
 	}

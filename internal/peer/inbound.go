@@ -23,6 +23,7 @@ type inbound struct {
 	done chan struct{} // the connection has ended
 
 	open atomic.Int64 // requests not answered
+	held atomic.Int64 // bytes of them
 	mu   sync.Mutex
 	out  []byte
 	gone bool
@@ -121,9 +122,10 @@ func (in *inbound) read(r *bufio.Reader) error {
 			return err
 		}
 		q.in, q.From, q.Kind, q.Body, q.ID, q.Back = in, in.from, f.kind, q.body, f.id, q
-		for in.open.Add(1) > maxOutstanding {
-			in.open.Add(-1)
-			select { // whoever asks so much waits
+		in.open.Add(1)
+		in.held.Add(int64(len(q.body)))
+		for in.busy() { // whoever asks so much waits
+			select {
 			case <-in.free:
 			case <-p.ctx.Done():
 				return p.ctx.Err()
@@ -146,11 +148,11 @@ func (q *request) Respond(_ *Request, reply []byte, refusal string) {
 	}
 	in.port.stats.served.Add(1)
 	err := in.put(what, q.ID, reply)
-	if in.open.Add(-1) >= maxOutstanding-1 {
-		select {
-		case in.free <- struct{}{}:
-		default:
-		}
+	in.open.Add(-1)
+	in.held.Add(-int64(len(q.body)))
+	select {
+	case in.free <- struct{}{}:
+	default:
 	}
 	if err != nil {
 		_ = in.nc.Close() // its asker does not read
@@ -159,6 +161,13 @@ func (q *request) Respond(_ *Request, reply []byte, refusal string) {
 		q.in = nil
 		requests.Put(q)
 	}
+}
+
+// busy reports whether the requests of the connection are too many, or, more than
+// one, too long together.
+func (in *inbound) busy() bool {
+	n := in.open.Load()
+	return n > maxOutstanding || n > 1 && in.held.Load() > maxHeld
 }
 
 var errSlow = errors.New("it does not read what it asked for")

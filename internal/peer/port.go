@@ -37,6 +37,7 @@ const (
 	dialTime       = time.Second
 	maxOutstanding = 8192     // calls to one node, and requests of one connection
 	maxQueued      = 32 << 20 // bytes that wait to be sent to one node, but for the last call's
+	maxHeld        = 64 << 20 // bytes of the requests of one connection that are not answered
 	writeTime      = 10 * time.Second
 	smallBuffer    = 64 << 10
 )

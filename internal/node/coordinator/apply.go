@@ -55,6 +55,7 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 		n++
 	}
 	doubt := r.proposer.Doubt()
+	r.fresh = false
 	ballot := r.proposer.Ballot
 	unique := unkai.MakeBallot(ballot.Counter()-n, ballot.Seat()) // each change gets the next
 	free := 0                                                     // the buffer that item does not alias
@@ -78,6 +79,7 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 				c.counters.expired.Add(1)
 			}
 			item, changes = out.Item, true
+			r.fresh = item.CAS == uint64(unique)
 			if len(r.scratch[free]) > 0 {
 				free = 1 - free
 			}

@@ -286,6 +286,9 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	p, best := &r.proposer, q.best()
 	fate := p.Fate()
+	if fate == register.Unclear && r.fresh && best.Found.Record.Item.CAS == r.item.CAS {
+		fate = register.Stands // another coordinator has found it and had it accepted
+	}
 	switch {
 	case r.serving == nil: // nobody waits any more
 		c.disown(r)

@@ -38,6 +38,7 @@ type round struct {
 	poll     *poll
 	// What the tasks have made of the key, to be accepted.
 	item     unkai.Item
+	fresh    bool // its cas unique is of this round
 	fetched  bool
 	accessed uint32
 	// Two buffers for new values: the item may alias one while the next value

@@ -311,6 +311,7 @@ func TestFinish(t *testing.T) {
 				}
 			}
 		}
+		time.Sleep(time.Second) // what was decided is told
 		for id, m := range c.all {
 			if m.Pending() {
 				t.Errorf("node %d still does not know what became of a proposal", id)

@@ -276,10 +276,20 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	if slices.Contains(r.topology().Route(b).Members, r.self) {
 		return nil
 	}
+	if r.engine.Floor(b) == 0 && r.empty(b) {
+		return nil // a drop is a write
+	}
 	if err := r.engine.Drop(b); err != nil {
 		return fmt.Errorf("forget bucket %d: %w", b, err)
 	}
 	return nil
+}
+
+func (r *Local) empty(b unkai.Bucket) bool {
+	for range r.engine.Scan(b) {
+		return false
+	}
+	return true
 }
 
 // Keys passes the keys of a bucket that somebody can see, or might, to yield,
