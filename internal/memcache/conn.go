@@ -2,12 +2,11 @@ package memcache
 
 import (
 	"net"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"unkai"
 )
 
 const (
@@ -51,30 +50,25 @@ type conn struct {
 	skip    int    // bytes of a refused value still to be thrown away
 	need    int    // how long buf[r:] has to be before parsing can go on
 	refusal string // what to say when there is no memory for that
-	out     []byte
-	taken   int // from the server's budget
+	taken   int    // from the server's budget
 
 	begun           time.Time // when the request that is half here was seen first
 	size            int       // how long it is, as far as that is known
 	readBy, writeBy time.Time // the deadlines
 	broken          bool      // writing has failed
+	quit            bool      // it ends after this
 	below           bool      // it runs what is not the connection's own
 
-	batch    unkai.Batch
-	requests []request
-	quit     bool
-	list     keyList
-	scratch  []byte // decoded keys
-	count    tally
+	*desk // nil while it waits for its client
+	list  keyList
+	count tally
 
 	mu        sync.Mutex
 	published tally // what others may see of count
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{s: s, nc: nc}
-	c.batch.Room = room
-	return c
+	return &conn{s: s, nc: nc, desk: s.desks.Get().(*desk)}
 }
 
 // interrupt wakes a connection that waits for its client, because the server
@@ -89,16 +83,22 @@ func (c *conn) serve() {
 	defer c.close()
 	defer c.mend()
 	for !c.quit {
+		c.tidy()
 		if !c.fill() {
 			return
 		}
+		c.desk = c.s.desks.Get().(*desk)
 		for !c.quit && c.step() {
 		}
 		if !c.flush() {
 			return
 		}
 		c.publish()
-		c.tidy()
+		if c.s.open.Load() > 1 {
+			// While others are served this client may send its next request, and
+			// to read that at once is cheaper than to wait for it.
+			runtime.Gosched()
+		}
 	}
 }
 
