@@ -32,18 +32,3 @@ func TestParsingDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkStep(b *testing.B) {
-	s := New(Config{Handler: quietHandler{}, Now: func() int64 { return testNow }, MaxValue: 1 << 20})
-	for _, in := range []string{"get key\r\n", "set key 0 0 5\r\nhello\r\n", "mg key v t c\r\n"} {
-		b.Run(strings.Fields(in)[0], func(b *testing.B) {
-			c := newConn(s, nil)
-			c.buf = []byte(strings.Repeat(in, 16))
-			b.ReportAllocs()
-			for i := 0; i < b.N; i += 16 {
-				c.r, c.w, c.out = 0, len(c.buf), c.out[:0]
-				c.step()
-			}
-		})
-	}
-}

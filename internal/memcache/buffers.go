@@ -1,6 +1,10 @@
 package memcache
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"unkai"
+)
 
 // budget is how many bytes are left for large buffers.
 type budget struct {
@@ -25,7 +29,10 @@ func (b *budget) tight() bool { return b.left.Load() < b.total/2 }
 // buffers, or gives back what it no longer holds. It reports false, and has
 // charged nothing more, when there is no room.
 func (c *conn) hold() bool {
-	held := beyond(cap(c.out)) + beyond(cap(c.batch.Values))
+	held := 0
+	if c.desk != nil {
+		held = beyond(cap(c.out)) + beyond(cap(c.batch.Values))
+	}
 	if c.small == nil {
 		held += len(c.buf)
 	}
@@ -93,28 +100,38 @@ func (c *conn) refuseBody() {
 	c.r, c.w = 0, 0
 }
 
-// tidy gives large buffers back when they are not in use: those of a request
-// always, those of replies when they are very large or others need them.
+// desk is what a connection needs while it answers requests. Connections share
+// desks, so that one which waits holds little, and the next finds a warm one.
+type desk struct {
+	batch    unkai.Batch
+	requests []request
+	scratch  []byte // decoded keys
+	out      []byte // replies that wait to be sent
+}
+
+// tidy gives up what the connection does not need to wait for its client: its
+// desk, and a large buffer that is empty.
 func (c *conn) tidy() {
-	if c.r < c.w {
-		return
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+		if c.small == nil {
+			c.buf = nil
+		}
 	}
-	c.r, c.w = 0, 0
-	if c.small == nil {
-		c.buf = nil
-	}
-	if c.taken > 0 {
+	if c.taken > 0 { // something large: the desk must not remember it
+		d := c.desk
+		clear(d.batch.Ops[:cap(d.batch.Ops)])
+		clear(d.batch.Results[:cap(d.batch.Results)])
+		clear(d.requests[:cap(d.requests)])
 		tight := c.s.budget.tight()
-		if tight || cap(c.out) > 2*flushAt {
-			c.out = nil
+		if tight || cap(d.out) > 2*flushAt {
+			d.out = nil
 		}
-		if tight || cap(c.batch.Values) > 2*room {
-			c.batch.Values = nil
-			clear(c.batch.Results[:cap(c.batch.Results)])
+		if tight || cap(d.batch.Values) > 2*room {
+			d.batch.Values = nil
 		}
-		c.hold()
 	}
-	if cap(c.requests) > 4*maxOps || cap(c.batch.Ops) > 64*maxOps {
-		c.requests, c.batch.Ops, c.batch.Results = nil, nil, nil
-	}
+	c.s.desks.Put(c.desk)
+	c.desk = nil
+	c.hold()
 }

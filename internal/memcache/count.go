@@ -42,13 +42,14 @@ var countNames = [counts]string{
 	"decr_hits", "decr_misses", "cas_hits", "cas_misses", "cas_badval", "touch_hits", "touch_misses", "store_too_large",
 }
 
-// result counts an operation's outcome.
+// result counts an operation's outcome. One that failed neither hit nor missed.
 func (t *tally) result(op *unkai.Op, res *unkai.Result) {
 	hit := res.Status == unkai.OK
 	either := func(yes, no int) {
-		if hit {
+		switch {
+		case hit:
 			t[yes]++
-		} else {
+		case res.Err == nil:
 			t[no]++
 		}
 	}

@@ -322,6 +322,12 @@ func TestFailuresHaveTheirWord(t *testing.T) {
 		c.send("set k 0 0 1 noreply\r\nx\r\nversion\r\n")
 		c.want("VERSION test\r\n")
 	}
+	c.send("version\r\n")
+	c.want("VERSION test\r\n")
+	n := h.Stats().Commands
+	if n["cmd_get"] != 3 || n["get_misses"]+n["delete_misses"]+n["incr_misses"] != 0 {
+		t.Errorf("a failure counts as a miss: %v", n)
+	}
 }
 
 func TestCountsAndReset(t *testing.T) {

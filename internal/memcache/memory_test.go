@@ -27,7 +27,14 @@ func (g giant) Do(b *unkai.Batch) {
 // watched looks at its connection whenever that writes.
 type watched struct {
 	pieces
-	look func()
+	look, read func()
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	if w.read != nil {
+		w.read()
+	}
+	return w.pieces.Read(b)
 }
 
 func (w *watched) Write(b []byte) (int, error) {
@@ -117,5 +124,44 @@ func TestIdleConnectionsKeepLittle(t *testing.T) {
 		c := h.dial(t)
 		c.send("get k\r\n")
 		c.want(answer)
+	}
+}
+
+// A connection that waits for a next request has given up its desk and all that
+// is large, and the desk remembers nothing of it.
+func TestWaitingConnectionsHoldNothing(t *testing.T) {
+	value := strings.Repeat("v", 100_000)
+	s := New(Config{Handler: giant{[]byte(value)}, Now: func() int64 { return testNow }, Log: slog.New(slog.DiscardHandler), MaxConns: 1, MaxValue: 1 << 20})
+	w := &watched{pieces: pieces{in: [][]byte{[]byte("set k 0 0 100000\r\n" + value), []byte("\r\n"), []byte("get k\r\nget k\r\n"), []byte("mg k v\r\n")}}}
+	c := newConn(s, w)
+	waited := 0
+	used := c.desk
+	w.look = func() { used = c.desk }
+	w.read = func() {
+		if c.desk != nil {
+			t.Error("it waits at a desk")
+		}
+		if c.w > 0 || c.skip > 0 {
+			return // for the rest of a request
+		}
+		waited++
+		if c.taken != 0 || s.budget.left.Load() != s.cfg.Buffers {
+			t.Errorf("it holds %d bytes", c.taken)
+		}
+		for _, op := range used.batch.Ops[:cap(used.batch.Ops)] {
+			if len(op.Value) > smallBuffer {
+				t.Error("the desk remembers a value")
+			}
+		}
+		for _, res := range used.batch.Results[:cap(used.batch.Results)] {
+			if len(res.Item.Value) > smallBuffer {
+				t.Error("the desk remembers a result")
+			}
+		}
+	}
+	s.served.Add(1)
+	c.serve()
+	if waited != 4 {
+		t.Errorf("it waited %d times", waited)
 	}
 }

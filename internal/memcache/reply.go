@@ -12,12 +12,12 @@ import (
 // request is how to answer some of a batch's operations.
 type request struct {
 	format format
+	quiet  bool // noreply, or the meta flag q
+	base64 bool
 	first  int // of its operations
 	ops    int
-	quiet  bool   // noreply, or the meta flag q
 	flags  []byte // of a meta command, as they came
 	key    []byte // of a meta command, as it came
-	base64 bool
 	text   string // of an answer that needs no operation
 }
 
@@ -98,17 +98,19 @@ func (c *conn) value(op *unkai.Op, res *unkai.Result, withCAS bool) {
 	if res.Status != unkai.OK {
 		return
 	}
-	c.out = append(c.out, "VALUE "...)
-	c.out = append(c.out, op.Key...)
-	c.out = append(c.out, ' ')
-	c.out = strconv.AppendUint(c.out, uint64(res.Item.Flags), 10)
-	c.out = append(c.out, ' ')
-	c.out = strconv.AppendUint(c.out, uint64(len(res.Item.Value)), 10)
+	out := c.out
+	out = append(out, "VALUE "...)
+	out = append(out, op.Key...)
+	out = append(out, ' ')
+	out = strconv.AppendUint(out, uint64(res.Item.Flags), 10)
+	out = append(out, ' ')
+	out = strconv.AppendUint(out, uint64(len(res.Item.Value)), 10)
 	if withCAS {
-		c.out = append(c.out, ' ')
-		c.out = strconv.AppendUint(c.out, res.Item.CAS, 10)
+		out = append(out, ' ')
+		out = strconv.AppendUint(out, res.Item.CAS, 10)
 	}
-	c.out = append(c.out, '\r', '\n')
+	out = append(out, '\r', '\n')
+	c.out = out
 	c.data(res.Item.Value)
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"unkai"
@@ -52,7 +53,9 @@ type Server struct {
 	cfg     Config
 	started int64
 	budget  budget
-	buffers sync.Pool
+	buffers sync.Pool // of *[]byte
+	desks   sync.Pool // of *desk
+	open    atomic.Int64
 	total   counters
 	base    tally // at the last stats reset; under mu
 
@@ -75,6 +78,7 @@ func New(cfg Config) *Server {
 	s.budget.total = cfg.Buffers
 	s.budget.left.Store(cfg.Buffers)
 	s.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
+	s.desks.New = func() any { return &desk{batch: unkai.Batch{Room: room}} }
 	return s
 }
 
@@ -131,6 +135,7 @@ func (s *Server) admit(nc net.Conn) {
 	c := newConn(s, nc)
 	s.conns[c] = struct{}{}
 	s.total.opened.Add(1)
+	s.open.Add(1)
 	s.served.Add(1)
 	s.mu.Unlock()
 	go c.serve()
@@ -150,6 +155,7 @@ func (s *Server) left(c *conn) {
 	delete(s.conns, c)
 	s.total.tally.add(&c.count)
 	s.mu.Unlock()
+	s.open.Add(-1)
 	s.served.Done()
 }
 

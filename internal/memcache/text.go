@@ -19,9 +19,9 @@ func (c *conn) command(line []byte, lineLen int) (special func(), complete bool)
 	name, rest := nextToken(line)
 	switch string(name) {
 	case "get":
-		return nil, c.keys(values, rest, lineLen, unkai.Op{})
+		return nil, c.keys(values, rest, lineLen, false, 0)
 	case "gets":
-		return nil, c.keys(valuesWithCAS, rest, lineLen, unkai.Op{})
+		return nil, c.keys(valuesWithCAS, rest, lineLen, false, 0)
 	case "gat", "gats":
 		return nil, c.getAndTouch(string(name) == "gats", rest, lineLen)
 	case "set":
@@ -90,81 +90,6 @@ func (c *conn) add(key []byte) *unkai.Op {
 func (c *conn) begin(f format, quiet bool) *request {
 	c.requests = append(c.requests, request{format: f, quiet: quiet, first: len(c.batch.Ops)})
 	return &c.requests[len(c.requests)-1]
-}
-
-// keyList is the rest of a get with more keys than one batch takes; nil: there
-// is none.
-type keyList struct{ rest []byte }
-
-// keys parses the keys of a get.
-func (c *conn) keys(f format, rest []byte, lineLen int, template unkai.Op) bool {
-	if c.list.rest == nil {
-		n := 0
-		for line := rest; ; n++ {
-			var key []byte
-			if key, line = nextToken(line); len(key) == 0 {
-				break
-			}
-			if len(key) > unkai.MaxKeyLen {
-				c.r += lineLen
-				c.say(badFormat)
-				return true
-			}
-		}
-		if n == 0 && !template.Retouch {
-			c.r += lineLen
-			c.say("ERROR")
-			return true
-		}
-	} else {
-		rest = c.list.rest
-	}
-	c.begin(f, false)
-	for len(c.batch.Ops) < maxOps {
-		var key []byte
-		if key, rest = nextToken(rest); len(key) == 0 {
-			c.list.rest = nil
-			c.r += lineLen
-			return true
-		}
-		*c.add(key) = template
-		c.batch.Ops[len(c.batch.Ops)-1].Key = key
-	}
-	// The line stays where it is, and the next batch goes on with it.
-	c.list.rest = rest
-	if len(rest) == 0 {
-		c.list.rest = rest[:0:0]
-	}
-	c.requests[len(c.requests)-1].format = part(f)
-	return true
-}
-
-// part is the format of a list of values that goes on.
-func part(f format) format {
-	if f == valuesWithCAS {
-		return partWithCAS
-	}
-	return partOfValues
-}
-
-func (c *conn) getAndTouch(withCAS bool, rest []byte, lineLen int) bool {
-	f := values
-	if withCAS {
-		f = valuesWithCAS
-	}
-	token, rest := nextToken(rest)
-	if len(token) == 0 {
-		c.r += lineLen
-		c.say("ERROR")
-		return true
-	}
-	seconds, ok := parseInt(token)
-	if !ok {
-		c.r += lineLen
-		c.say(badExpiry)
-		return true
-	}
-	return c.keys(f, rest, lineLen, unkai.Op{Retouch: true, Expiry: expiry(seconds, c.s.cfg.Now())})
 }
 
 func isNoreply(token []byte) bool { return string(token) == "noreply" }
