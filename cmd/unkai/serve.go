@@ -59,6 +59,7 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 	f.StringVar(&cfg.Peer, "peer", cfg.Peer, "address for other nodes")
 	f.StringVar(&cfg.HTTP, "http", cfg.HTTP, "address for administration: health, metrics,\nstatus, profiles; \"off\" for none")
 	f.StringSliceVar(&cfg.Join, "join", nil, "nodes of the cluster to join, by their --peer\naddresses; without it a new node begins a cluster")
+	f.StringVar(&cfg.PeerKey, "peer-key", "", "file with a secret that all nodes of the cluster share:\nthey then talk encrypted, and with nobody else")
 	f.StringVar(&cfg.Zone, "zone", "", "what this node may fail together with: a rack, a\nsite; replicas of a key are spread over zones")
 	f.IntVar(&cfg.Weight, "weight", cfg.Weight, "share of the keys, against that of other nodes")
 	offer(cmd, &cfg.Store, "store", "where records are kept", node.Disk, node.Memory)
@@ -119,8 +120,8 @@ func warn(log *slog.Logger, cfg *node.Config) {
 	case cfg.Sync == "off":
 		log.Warn("--sync off: a power cut or a crash of the system loses what the system has not yet written, which may be minutes of writes; the end of this process loses nothing")
 	}
-	if !loopback(cfg.Peer) {
-		log.Warn("there is no authentication: whoever reaches this address can take part in the cluster", "peer", cfg.Peer)
+	if !loopback(cfg.Peer) && cfg.PeerKey == "" {
+		log.Warn("there is no --peer-key: whoever reaches this address can take part in the cluster", "peer", cfg.Peer)
 	}
 	if !loopback(cfg.Listen) {
 		log.Warn("there is no authentication: whoever reaches this address can read and change everything", "listen", cfg.Listen)

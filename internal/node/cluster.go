@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,8 +68,12 @@ func (n *Node) openPeers() error {
 	if n.cfg.Network != nil {
 		n.network = n.cfg.Network
 	} else {
+		secret, err := n.peerKey()
+		if err != nil {
+			return err
+		}
 		p, err := peer.Open(peer.Config{
-			Listener: n.peer, Self: n.id, Log: n.log,
+			Listener: n.peer, Self: n.id, Log: n.log, TLS: secret,
 			Cluster: func() uint64 {
 				if top := n.topology(); top != nil {
 					return top.Cluster
@@ -106,6 +112,22 @@ func (n *Node) openPeers() error {
 		return err
 	}
 	return n.book.learn(map[string]address{n.id.String(): {Peer: n.peerAddress(), Told: n.since}})
+}
+
+// peerKey is what the port for other nodes is protected with.
+func (n *Node) peerKey() (*tls.Config, error) {
+	if n.cfg.PeerKey == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(n.cfg.PeerKey)
+	if err != nil {
+		return nil, fmt.Errorf("read the key between nodes: %w", err)
+	}
+	secret, err := peer.Secret(text)
+	if err != nil {
+		return nil, fmt.Errorf("peer-key: %s: %w", n.cfg.PeerKey, err)
+	}
+	return secret, nil
 }
 
 // peerAddress is where other nodes find this one.

@@ -24,6 +24,9 @@ type Config struct {
 	// Join names nodes of the cluster to join, by their addresses for other nodes.
 	// A new node with none begins a cluster of its own.
 	Join []string
+	// PeerKey names a file with a secret that all nodes of the cluster share: then
+	// they talk by TLS, and to nobody else. "": in the clear, to anybody.
+	PeerKey string
 	// Weight is this node's share of the buckets against that of others, Zone what
 	// it may lose together with others; "": nothing is known of that.
 	Weight int
