@@ -45,7 +45,7 @@ type Node struct {
 	port        *peer.Port // nil when the network is another's
 	replicas    room
 	operations  room
-	remotes     sync.Map // unkai.NodeID → *replica.Remote
+	remotes     sync.Map          // unkai.NodeID → *replica.Remote
 	newer       chan unkai.NodeID // a node that knows a newer topology
 	asked       []*served
 	managerRef  atomic.Pointer[manager.Manager]
