@@ -286,10 +286,12 @@ func (r *Local) Drop(b unkai.Bucket) error {
 }
 
 func (r *Local) empty(b unkai.Bucket) bool {
-	for range r.engine.Scan(b) {
-		return false
+	empty := true
+	for range r.engine.Scan(b) { //nolint:errcheck // a damaged record is one too
+		empty = false
+		break
 	}
-	return true
+	return empty
 }
 
 // Keys passes the keys of a bucket that somebody can see, or might, to yield,
