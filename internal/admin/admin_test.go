@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -40,7 +42,7 @@ func serving() Snapshot {
 }
 
 func newServer(s func() Snapshot) *Server {
-	return New(Config{Snapshot: s, Log: slog.New(slog.DiscardHandler)})
+	return New(Config{Snapshot: s, Cluster: lonely{}, Log: slog.New(slog.DiscardHandler)})
 }
 
 func always(s Snapshot) func() Snapshot { return func() Snapshot { return s } }
@@ -96,7 +98,7 @@ func TestPages(t *testing.T) {
 	// The index names every page, and every page that it names exists.
 	for line := range strings.Lines(ask(s, "GET", "/").Body.String()) {
 		if strings.HasPrefix(line, "/") {
-			if path := strings.Fields(line)[0]; ask(s, "GET", path).Code != 200 {
+			if path := strings.Fields(line)[0]; ask(s, "GET", path+"?key=x").Code != 200 {
 				t.Errorf("the index names %s, which is not there", path)
 			}
 		}
@@ -266,5 +268,46 @@ func TestHeadersAreLimited(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a header of %d bytes is answered with %s", 4*maxHeader, resp.Status)
+	}
+}
+
+// lonely is a cluster of one node.
+type lonely struct{}
+
+func (lonely) Nodes(context.Context) (Nodes, error) {
+	return Nodes{Cluster: "c", Nodes: []Node{{ID: "n1", State: "attached"}}}, nil
+}
+
+func (lonely) Locate(key []byte) (Location, error) {
+	if len(key) > 250 {
+		return Location{}, fmt.Errorf("%w: too long", ErrBadRequest)
+	}
+	return Location{Key: string(key), Replicas: []string{"n1"}}, nil
+}
+
+func (l lonely) Explain(_ context.Context, key []byte) (Explanation, error) {
+	if string(key) == "k" {
+		return Explanation{}, errors.New("not a member yet")
+	}
+	where, err := l.Locate(key)
+	return Explanation{Location: where, Held: []Held{{Node: "n1", Exists: true}}}, err
+}
+
+func TestClusterPages(t *testing.T) {
+	s := newServer(always(serving()))
+	for page, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"/v1/nodes":               {200, `"id": "n1"`},
+		"/v1/locate?key=cart%207": {200, `"key": "cart 7"`},
+		"/v1/locate":              {400, "name a key"},
+		"/v1/locate?key=" + strings.Repeat("k", 251): {400, "too long"},
+		"/v1/explain?key=x":                          {200, `"exists": true`},
+		"/v1/explain?key=k":                          {503, "not a member yet"},
+	} {
+		if w := ask(s, "GET", page); w.Code != want.code || !strings.Contains(w.Body.String(), want.says) {
+			t.Errorf("%s: %d, %s", page, w.Code, w.Body)
+		}
 	}
 }
