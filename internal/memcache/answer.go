@@ -36,6 +36,9 @@ func (c *conn) answer() bool {
 			next++
 		}
 		first = done
+		if len(c.insets) > 0 && !c.flush() {
+			return false
+		}
 		c.batch.Values = c.batch.Values[:0]
 	}
 	for ; next < len(c.requests); next++ {
@@ -80,34 +83,33 @@ func (c *conn) full() bool {
 	return len(c.out) >= smallBuffer && (len(c.out) >= flushAt || !c.hold())
 }
 
-// data adds the value of a reply. What is long is not copied, but sent at once.
+// inset is a value that belongs into the replies at a place. It is not copied,
+// and has to be sent before the batch's values are given up.
+type inset struct {
+	at    int // in out
+	value []byte
+}
+
+// data adds the value of a reply.
 func (c *conn) data(value []byte) {
 	if len(value) < smallBuffer {
 		c.out = append(c.out, value...)
 	} else {
-		c.write(value)
+		c.insets = append(c.insets, inset{len(c.out), value})
 	}
 	c.out = append(c.out, '\r', '\n')
 }
 
-// flush sends the replies that wait.
+// flush sends the replies that wait. Once it has failed nothing is sent any
+// more.
 func (c *conn) flush() bool {
-	if len(c.out) == 0 {
+	if c.broken || len(c.out) == 0 {
+		c.out, c.insets = c.out[:0], c.insets[:0]
 		return !c.broken
 	}
-	return c.write(nil)
-}
-
-// write sends the replies that wait and value behind them. Once it has failed
-// nothing is sent any more.
-func (c *conn) write(value []byte) bool {
-	if c.broken {
-		c.out = c.out[:0]
-		return false
-	}
-	n, err := c.send(value)
+	n, err := c.send()
 	c.count[bytesWritten] += n
-	c.out = c.out[:0]
+	c.out, c.insets = c.out[:0], c.insets[:0]
 	if err == nil {
 		return true
 	}
@@ -118,8 +120,11 @@ func (c *conn) write(value []byte) bool {
 	return false
 }
 
-func (c *conn) send(value []byte) (int64, error) {
-	size := len(c.out) + len(value)
+func (c *conn) send() (int64, error) {
+	size := len(c.out)
+	for _, in := range c.insets {
+		size += len(in.value)
+	}
 	// Set ahead and seldom: a deadline costs as much as a small request.
 	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout || size > smallBuffer {
 		c.writeBy = now.Add(2*writeTimeout + allowance(size))
@@ -127,10 +132,17 @@ func (c *conn) send(value []byte) (int64, error) {
 			return 0, err
 		}
 	}
-	if value == nil {
+	if len(c.insets) == 0 {
 		n, err := c.nc.Write(c.out)
 		return int64(n), err
 	}
-	both := net.Buffers{c.out, value} // one system call for the two
-	return both.WriteTo(c.nc)
+	c.pieces = c.pieces[:0]
+	from := 0
+	for _, in := range c.insets {
+		c.pieces = append(c.pieces, c.out[from:in.at], in.value)
+		from = in.at
+	}
+	c.pieces = append(c.pieces, c.out[from:])
+	pieces := net.Buffers(c.pieces)
+	return pieces.WriteTo(c.nc) // as a rule one system call
 }

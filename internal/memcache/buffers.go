@@ -7,10 +7,7 @@ import (
 )
 
 // budget is how many bytes are left for large buffers.
-type budget struct {
-	left  atomic.Int64
-	total int64
-}
+type budget struct{ left atomic.Int64 }
 
 func (b *budget) take(n int) bool {
 	if b.left.Add(int64(-n)) >= 0 {
@@ -21,9 +18,6 @@ func (b *budget) take(n int) bool {
 }
 
 func (b *budget) give(n int) { b.left.Add(int64(n)) }
-
-// tight reports whether more than half of it is taken.
-func (b *budget) tight() bool { return b.left.Load() < b.total/2 }
 
 // hold charges the budget with what the connection holds beyond its small
 // buffers, or gives back what it no longer holds. It reports false, and has
@@ -107,31 +101,35 @@ type desk struct {
 	requests []request
 	scratch  []byte // decoded keys
 	out      []byte // replies that wait to be sent
+	insets   []inset
+	pieces   [][]byte // out with the insets, while it is sent
 }
 
 // tidy gives up what the connection does not need to wait for its client: its
 // desk, and a large buffer that is empty.
 func (c *conn) tidy() {
+	d := c.desk
+	large := c.small == nil && c.buf != nil
 	if c.r == c.w {
 		c.r, c.w = 0, 0
-		if c.small == nil {
+		if large {
 			c.buf = nil
 		}
 	}
-	if c.taken > 0 { // something large: the desk must not remember it
-		d := c.desk
+	if cap(d.out) > 2*flushAt {
+		d.out = nil
+	}
+	if cap(d.batch.Values) > 2*room {
+		d.batch.Values, large = nil, true
+	}
+	if large { // the desk must not keep it alive
 		clear(d.batch.Ops[:cap(d.batch.Ops)])
 		clear(d.batch.Results[:cap(d.batch.Results)])
 		clear(d.requests[:cap(d.requests)])
-		tight := c.s.budget.tight()
-		if tight || cap(d.out) > 2*flushAt {
-			d.out = nil
-		}
-		if tight || cap(d.batch.Values) > 2*room {
-			d.batch.Values = nil
-		}
+		clear(d.insets[:cap(d.insets)])
+		clear(d.pieces[:cap(d.pieces)])
 	}
-	c.s.desks.Put(c.desk)
+	c.s.desks.Put(d)
 	c.desk = nil
 	c.hold()
 }

@@ -208,13 +208,13 @@ func TestLargeValues(t *testing.T) {
 func TestBigAnswersComeInPieces(t *testing.T) {
 	h := open(t, nil)
 	c := h.dial(t)
-	value := strings.Repeat("v", 200_000)
+	value := func(i int) string { return strings.Repeat(string(rune('a'+i)), 200_000) }
 	for i := range 10 {
-		c.send(fmt.Sprintf("set k%d 0 0 %d noreply\r\n%s\r\n", i, len(value), value))
+		c.send(fmt.Sprintf("set k%d 0 0 200000 noreply\r\n%s\r\n", i, value(i)))
 	}
 	c.send("get k0 k1 k2 k3 k4 k5 k6 k7 k8 k9\r\n")
 	for i := range 10 {
-		c.want(fmt.Sprintf("VALUE k%d 0 %d\r\n%s\r\n", i, len(value), value))
+		c.want(fmt.Sprintf("VALUE k%d 0 200000\r\n%s\r\n", i, value(i)))
 	}
 	c.want("END\r\n")
 }

@@ -75,7 +75,6 @@ func New(cfg Config) *Server {
 		cfg.Buffers = DefaultBuffers
 	}
 	s := &Server{cfg: cfg, started: cfg.Now(), conns: map[*conn]struct{}{}}
-	s.budget.total = cfg.Buffers
 	s.budget.left.Store(cfg.Buffers)
 	s.buffers.New = func() any { b := make([]byte, smallBuffer); return &b }
 	s.desks.New = func() any { return &desk{batch: unkai.Batch{Room: room}} }
