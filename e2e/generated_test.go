@@ -155,7 +155,9 @@ func (g generator) expiry() string {
 }
 
 func (g generator) delta() string {
-	return pick(g, "0", "1", "1", "1", "9", "10", "1000", "18446744073709551615", "9223372036854775808", "x", "-1")
+	// No numbers of 2^63 and above: of such an item memcached looks for a minus sign
+	// far behind its end, in whatever lies there. The transcripts have some.
+	return pick(g, "0", "1", "1", "1", "9", "10", "1000", "1000000000000", "x", "-1")
 }
 
 func (g generator) unique() string {
@@ -168,7 +170,7 @@ func (g generator) value() string {
 	case 0:
 		return ""
 	case 1, 2, 3, 4, 5:
-		return pick(g, "0", "1", "9", "10", "99", "100", "18446744073709551615", "18446744073709551616", "007", "5 ", "42")
+		return pick(g, "0", "1", "9", "10", "99", "100", "18446744073709551616", "007", "5 ", "42")
 	case 6:
 		return pick(g, " 5", "5x", "1 2", "+3", "END\r\n", "\x00\xff", "VALUE a 0 1\r\nx")
 	case 7:
@@ -258,8 +260,8 @@ func (g generator) meta() command {
 		if key != binKey {
 			may(4, "N0", "N1000", "N-1")
 		}
-		may(4, "J0", "J13", "J18446744073709551615")
-		may(3, "D"+pick(g, "0", "1", "10", "18446744073709551615"))
+		may(4, "J0", "J13", "J1000000000000")
+		may(3, "D"+pick(g, "0", "1", "10", "1000000000000"))
 		// No T: see testdata/differs/arithmetic_expiry.txt.
 		may(3, "MI", "M+", "MD", "M-")
 		may(4, "C"+g.unique())

@@ -401,6 +401,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	var err error
 	n.stop.Do(func() {
 		n.setState("stopping")
+		n.operations.close() // gateways of other nodes turn to others
 		if n.memcache != nil {
 			err = n.memcache.Shutdown(ctx)
 		}

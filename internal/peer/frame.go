@@ -18,6 +18,7 @@ const (
 	frameRefusal
 	framePing
 	framePong
+	frameBye // no further questions, please: this end is closing
 )
 
 const (
@@ -63,7 +64,7 @@ func readFrame(r *bufio.Reader) (frame, error) {
 	}
 	n := binary.LittleEndian.Uint32(head)
 	f := frame{id: binary.LittleEndian.Uint64(head[4:]), what: head[12], body: int(n) - (frameHead - 4)}
-	if n < frameHead-4 || n > maxFrame || f.what < frameQuestion || f.what > framePong {
+	if n < frameHead-4 || n > maxFrame || f.what < frameQuestion || f.what > frameBye {
 		return frame{}, errFrame
 	}
 	if _, err := r.Discard(frameHead); err != nil {

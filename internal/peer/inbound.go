@@ -22,11 +22,12 @@ type inbound struct {
 	free chan struct{} // there is room for more requests
 	done chan struct{} // the connection has ended
 
-	open atomic.Int64 // requests not answered
-	held atomic.Int64 // bytes of them
-	mu   sync.Mutex
-	out  []byte
-	gone bool
+	open    atomic.Int64 // requests not answered
+	held    atomic.Int64 // bytes of them
+	mu      sync.Mutex
+	out     []byte
+	busyOut bool // some of it is being written
+	gone    bool
 }
 
 func (in *inbound) serve() {
@@ -172,6 +173,13 @@ func (in *inbound) busy() bool {
 
 var errSlow = errors.New("it does not read what it asked for")
 
+// said reports whether every request was answered and every answer written.
+func (in *inbound) said() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.gone || in.open.Load() == 0 && len(in.out) == 0 && !in.busyOut
+}
+
 // put appends a frame to what is to be written.
 func (in *inbound) put(what byte, id uint64, body []byte) error {
 	in.mu.Lock()
@@ -203,6 +211,7 @@ func (in *inbound) write() {
 		}
 		in.mu.Lock()
 		buf, in.out = in.out, buf[:0]
+		in.busyOut = len(buf) > 0
 		in.mu.Unlock()
 		if len(buf) == 0 {
 			continue
@@ -215,6 +224,9 @@ func (in *inbound) write() {
 			_ = in.nc.Close() // the reader learns of it
 			return
 		}
+		in.mu.Lock()
+		in.busyOut = false
+		in.mu.Unlock()
 		in.port.stats.sent.Add(int64(len(buf)))
 		if cap(buf) > 4*smallBuffer {
 			buf = nil

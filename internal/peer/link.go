@@ -246,6 +246,9 @@ func (l *link) hear(nc net.Conn, r *bufio.Reader) error {
 		l.heard = time.Now()
 		c := l.waiting[f.id]
 		answer := f.what == frameAnswer || f.what == frameRefusal
+		if f.what == frameBye {
+			l.up.Store(false) // what was asked is answered still
+		}
 		if answer {
 			delete(l.waiting, f.id)
 		}

@@ -146,10 +146,22 @@ func (p *Port) Serve() {
 	}
 }
 
-// Close ends everything: calls under way end with ErrClosed.
+// farewell is how long Close waits for answers to be written.
+const farewell = time.Second
+
+// Close ends everything: what was asked of this node is answered, if that does
+// not take long, and calls under way end with ErrClosed.
 func (p *Port) Close() error {
 	p.mu.Lock()
 	p.closed = true
+	for in := range p.incoming {
+		_ = in.put(frameBye, 0, nil) // who does not read learns it by the connection's end
+	}
+	p.mu.Unlock()
+	for until := time.Now().Add(farewell); !p.said() && time.Now().Before(until); {
+		time.Sleep(farewell / 500)
+	}
+	p.mu.Lock()
 	for in := range p.incoming {
 		_ = in.nc.Close() // cut off on purpose
 	}
@@ -165,6 +177,17 @@ func (p *Port) Close() error {
 		return fmt.Errorf("close the port for other nodes: %w", err)
 	}
 	return nil
+}
+
+func (p *Port) said() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for in := range p.incoming {
+		if !in.said() {
+			return false
+		}
+	}
+	return true
 }
 
 // Know implements Network.

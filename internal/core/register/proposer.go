@@ -49,11 +49,13 @@ type Proposer struct {
 	// first is the lowest ballot of this round at which something may have been
 	// accepted by somebody; 0: none.
 	first unkai.Ballot
+	held  quorum.Mask // who may have accepted it
+	again bool        // something was proposed without success after it
 }
 
 // Begin starts a round with what one replica holds.
 func (p *Proposer) Begin(local State) {
-	p.seen, p.Ballot, p.from, p.first = max(local.Promised, local.Accepted), 0, 0, 0
+	p.seen, p.Ballot, p.from, p.first, p.held, p.again = max(local.Promised, local.Accepted), 0, 0, 0, 0, false
 }
 
 // See takes notice of a ballot, so that the next ones are above it.
@@ -94,7 +96,7 @@ func (p *Proposer) ProposeHeir(last unkai.Ballot) {
 }
 
 func (p *Proposer) ask(phase Phase) {
-	p.Phase, p.Tally = phase, Tally{}
+	p.Phase, p.Tally = phase, Tally{First: p.first}
 }
 
 // Hopeless ends a phase that can no longer be enough: what comes next has to be
@@ -103,8 +105,12 @@ func (p *Proposer) ask(phase Phase) {
 func (p *Proposer) Hopeless(asked quorum.Mask) {
 	p.See(p.Tally.Seen)
 	p.See(p.Ballot)
-	if p.Phase == Accepting && asked&^p.Tally.No != 0 && p.first == 0 {
-		p.first = p.Ballot
+	switch held := asked &^ p.Tally.No; {
+	case p.Phase != Accepting || held == 0:
+	case p.first == 0:
+		p.first, p.held = p.Ballot, held
+	default:
+		p.again = true
 	}
 }
 
@@ -137,6 +143,10 @@ func (p *Proposer) Fate() Fate {
 		return Void
 	case best.Seat() == p.Seat && best >= p.from:
 		return Stands
+	case !p.again && p.held&^p.Tally.Still == 0:
+		// Whoever may hold it has promised nobody anything since, but this round
+		// now: so nobody has seen it.
+		return Void
 	}
 	return Unclear
 }
@@ -152,6 +162,10 @@ type Tally struct {
 	// first who holds it.
 	Best unkai.Ballot
 	At   int
+	// First is what the round proposed before, 0: nothing; Still are those whose
+	// state was just what accepting that had left.
+	First unkai.Ballot
+	Still quorum.Mask
 }
 
 // Version counts what member i holds, as an answer to Confirming.
@@ -168,10 +182,13 @@ func (t *Tally) Version(i int, s State) {
 	t.Seen = max(t.Seen, s.Promised)
 }
 
-// Promise counts a promise of member i, which had accepted that ballot before.
-func (t *Tally) Promise(i int, accepted unkai.Ballot) {
-	if t.Yes == 0 || accepted > t.Best {
-		t.Best, t.At = accepted, i
+// Promise counts a promise of member i, which was in that state before.
+func (t *Tally) Promise(i int, was State) {
+	if t.Yes == 0 || was.Accepted > t.Best {
+		t.Best, t.At = was.Accepted, i
+	}
+	if was.Accepted == t.First && was.Promised == t.First.Heir() {
+		t.Still = t.Still.With(i)
 	}
 	t.Yes = t.Yes.With(i)
 }

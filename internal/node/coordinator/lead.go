@@ -74,6 +74,9 @@ func (c *Coordinator) read(w *work, r *round) bool {
 		call.Access = access(t.op, r.now)
 	}
 	r.proposer.Floor = max(s.floor, c.cfg.Floor, clockCounter(r.now))
+	if r.self == 0 { // above what one who stood in has just been promised
+		r.proposer.Floor = max(r.proposer.Floor, clockCounter(r.now)+2*unkai.Stride)
+	}
 	s.Unlock()
 	if c.cfg.Local.Read(call) {
 		return true
@@ -131,9 +134,12 @@ func (c *Coordinator) found(w *work, r *round) bool {
 	case !changed:
 		p.Confirm()
 		return c.confirm(w, r)
-	case sure || r.blind():
+	case sure || r.blind() && r.self == 0:
 		return c.propose(w, r)
 	}
+	// Who stands in for the key's own coordinator asks for promises even for what
+	// needs none: it may have missed much, and a proposal that some accept and
+	// others refuse leaves a doubt.
 	return c.prepare(w, r)
 }
 
@@ -201,7 +207,7 @@ func (r *round) overdue() bool {
 // ask begins a poll of these members. It reports whether it is decided already.
 func (c *Coordinator) ask(w *work, r *round, members quorum.Mask, fill func(*ask)) bool {
 	q := c.poll(w, r.route, r.proposer.Phase)
-	q.round, r.poll, r.phase = r, q, polling
+	q.round, r.poll, r.phase, q.tally = r, q, polling, r.proposer.Tally
 	decided := q.send(members, func(a *ask) {
 		a.Epoch, a.Bucket, a.Hash, a.Key, a.NoValue, a.Access = r.route.Epoch, r.call.Bucket, r.hash, r.key, false, store.NoAccess
 		fill(a)

@@ -146,7 +146,7 @@ func (q *poll) count(a *ask) {
 			if t.Yes == 0 || accepted > t.Best {
 				q.epoch = a.Found.Record.Epoch
 			}
-			t.Promise(i, accepted)
+			t.Promise(i, register.State{Promised: a.Found.Record.Promise, Accepted: accepted})
 		default:
 			t.Accept(i)
 		}
