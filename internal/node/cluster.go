@@ -100,7 +100,7 @@ func (n *Node) openPeers() error {
 	n.network.Handle(peer.Replica, &n.replicas)
 	n.network.Handle(peer.Operations, &n.operations)
 	if n.port != nil {
-		n.side.Go(n.port.Serve)
+		n.port.Start()
 	}
 	var err error
 	n.book, err = openBook(n.dir.file(bookFile), func(id unkai.NodeID, addr string) {

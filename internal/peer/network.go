@@ -1,114 +1,100 @@
-// Package peer is what a node has of the other nodes: questions and answers over
-// one port, many at once on one connection, each with a deadline.
+// Package peer is the one port between nodes: questions and their answers, many
+// at a time, over connections that are kept and judged in the background. Rooms
+// see only Network; Port is the real one.
 package peer
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"unkai"
 )
 
-// Kind says which room a question is for.
+// Kind says which room a message is for.
 type Kind uint8
 
-// The kinds.
+// The kinds. Copy travels on a connection of its own, so that bulk does not sit
+// ahead of quorum messages; so does every question longer than LargeBody.
 const (
-	Replica    Kind = 1 + iota // a record of one key
-	Operations                 // a batch for the coordinator of its keys
-	Topology                   // between managers, and for those who follow them
-	Control                    // an operator's wish, for the whole cluster
-	kinds
+	Replica    Kind = 1 // coordinator to replica
+	Operations Kind = 2 // gateway to coordinator
+	Topology   Kind = 3 // between managers, and who asks them
+	Copy       Kind = 4 // contents of buckets
+	Control    Kind = 5 // who is there and how, and an operator's wishes
 )
 
-// Errors of a Call, wrapped with what is known.
+// Limits of a message.
+const (
+	// MaxBody is the length of the longest question or answer: a value of the
+	// greatest size, and what is said about it.
+	MaxBody = unkai.MaxValueLen + 1<<20
+	// LargeBody is what a question may have before it takes the other connection.
+	LargeBody = 256 << 10
+)
+
+// Why a call has no answer. With ErrDown, ErrBusy and ErrTooLarge nothing was
+// sent; Sent tells them apart.
 var (
-	// ErrDown: there is no connection to that node. Nothing was sent.
-	ErrDown = errors.New("the node cannot be reached")
-	// ErrBusy: too much waits for that node already. Nothing was sent.
-	ErrBusy = errors.New("too much waits for that node")
-	// ErrTimeout: no answer in time. The question may have arrived.
-	ErrTimeout = errors.New("the node did not answer in time")
-	// ErrLost: the connection broke. The question may have arrived.
-	ErrLost = errors.New("the connection to the node broke")
-	// ErrClosed: this end is closing. The question may have arrived.
-	ErrClosed = errors.New("this node is closing")
+	ErrDown     = errors.New("no connection to that node")
+	ErrBusy     = errors.New("too much is waiting for that node")
+	ErrTooLarge = errors.New("message too large")
+	ErrTimeout  = errors.New("that node did not answer in time")
+	ErrLost     = errors.New("the connection to that node broke")
 )
 
-// Refusal is the answer of a node that could not make anything of a question,
-// or would not: nothing was done.
-type Refusal string
+// RemoteError is the refusal of the other node: it has not done what was asked.
+type RemoteError struct{ Text string }
 
 // Error is what the other node said.
-func (r Refusal) Error() string { return fmt.Sprintf("the other node: %s", string(r)) }
+func (e *RemoteError) Error() string { return "refused by that node: " + e.Text }
 
-// Sent reports whether a question that ended with err may have arrived.
+// Sent reports whether a call that ended with err may have reached the other
+// node. Only if not is it certain that it did nothing there.
 func Sent(err error) bool {
-	var r Refusal
-	return err != nil && !errors.Is(err, ErrDown) && !errors.Is(err, ErrBusy) && !errors.As(err, &r)
+	return !errors.Is(err, ErrDown) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrTooLarge)
 }
 
 // Call is one question to another node and its answer. Its owner fills in the
-// question and leaves it alone until Done was told; then it may be used again.
+// question and then leaves the whole Call alone until Done was told; then it may
+// be used again.
 type Call struct {
 	Kind    Kind
 	Body    []byte        // the question; copied before Network.Call returns
-	Timeout time.Duration // from now until it ends with ErrTimeout; must be set
+	Timeout time.Duration // above 0; kept to some 10 ms
 	Done    Done
-	// Reply is the answer, in memory that belongs to the call.
-	Reply []byte
-	// Err is nil, a Refusal, or one of this package's errors.
-	Err error
 
-	id       uint64
-	deadline time.Time
+	Reply []byte // the answer; the Call's own memory, used again with the Call
+	Err   error  // nil, an error of this package, or a *RemoteError
+
+	deadline int64  // on the Port's clock
+	batch    uint64 // of bytes to be written that it went into
+	next     *Call  // in a list of calls that are to be told
 }
 
-// Done hears that a call has ended: once, from any goroutine, and perhaps before
-// Network.Call returns. It must not block.
+// Done learns that a Call is over. It is told exactly once, from any goroutine,
+// perhaps before Network.Call returns. It must not block: the answers of others
+// wait behind it. It may make new calls.
 type Done interface{ CallDone(*Call) }
 
-// Request is a question that has arrived. Its Body is valid until it is answered.
-type Request struct {
-	From unkai.NodeID
-	Kind Kind
-	Body []byte
-	// ID and Back belong to the network that brought it.
-	ID   uint64
-	Back Responder
-}
+// Handler answers the questions of a kind. Serve must not block for long, for
+// what the same node asks next waits behind it: it may keep the Request and
+// answer later, from any goroutine. Every Request must be answered once; those
+// that are not count against what their connection may have open.
+type Handler interface{ Serve(*Request) }
 
-// Responder takes the one answer to a request; it copies the reply.
-type Responder interface {
-	Respond(q *Request, reply []byte, refusal string)
-}
-
-// Answer answers the question, from any goroutine. The reply is copied.
-func (q *Request) Answer(reply []byte) { q.Back.Respond(q, reply, "") }
-
-// Refuse answers that nothing was done, and why.
-func (q *Request) Refuse(why string) { q.Back.Respond(q, nil, why) }
-
-// Handler answers the questions of a kind.
-type Handler interface {
-	// Serve must not wait for long: it may keep the request and answer it later,
-	// from any goroutine. Every request is answered once.
-	Serve(*Request)
-}
-
-// Network is what a node has of the other nodes; a Port, or a simulation's.
+// Network is what a node has of the other nodes. *Port is the real one; a
+// simulation has its own.
 type Network interface {
-	// Handle says who answers the questions of a kind, before any arrives.
+	// Handle gives the questions of a kind to h. It is used before Start.
 	Handle(Kind, Handler)
-	// Call asks a node.
+	// Call asks another node. It never waits; Done is told how it ended.
 	Call(to unkai.NodeID, c *Call)
-	// Alive reports whether a node answers, judged by the connection to it.
+	// Alive judges a node by the connection to it, in well under a second.
 	Alive(unkai.NodeID) bool
-	// Know says where a node is believed to be. Addresses are hints: whoever
-	// answers there is used only if it is that node.
+	// Know says where a node is believed to be, and that its connection is
+	// wanted from now on. With an empty address it no longer is.
 	Know(id unkai.NodeID, addr string)
-	// Introduce asks who is at an address, and remembers it.
+	// Introduce asks who is at an address, and remembers it as Know does.
 	Introduce(ctx context.Context, addr string) (unkai.NodeID, error)
 }

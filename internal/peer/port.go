@@ -1,12 +1,14 @@
 package peer
 
 import (
-	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,259 +17,220 @@ import (
 	"unkai"
 )
 
-// Config is what a Port needs. Listener, Self and Log must be set.
+// Config is what a Port needs.
 type Config struct {
-	Listener net.Listener
+	Listener net.Listener // the Port closes it
 	Self     unkai.NodeID
-	// Cluster is this node's cluster, 0 while it is no member. Nodes of two
-	// clusters do not talk to each other. Nil: 0.
+	// Cluster is the id of this node's cluster, 0 as long as it is in none.
+	// A node without cluster talks to all, one with a cluster to no other.
 	Cluster func() uint64
-	// Dial connects to an address; nil: TCP.
+	Log     *slog.Logger // nil: none
+	// Dial opens a connection; nil: over TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// TLS, if not nil, protects every connection; it should ask both sides for
-	// certificates.
+	// TLS, if not nil, is used on every connection, in both directions. Unless
+	// it says otherwise, both sides must show a certificate of its RootCAs.
 	TLS *tls.Config
-	Log *slog.Logger
+	// Other takes over incoming connections that begin with a byte which is
+	// not ours, behind TLS if there is any. It reads that byte again from c, and
+	// the Port neither counts nor closes c from then on. Nil: they are closed.
+	Other func(first byte, c net.Conn)
+	// MaxIncoming bounds the connections of others; 0: 1024.
+	MaxIncoming int
 }
 
-// Bounds of a Port.
-const (
-	maxIncoming    = 1024
-	handshakeTime  = 3 * time.Second
-	dialTime       = time.Second
-	maxOutstanding = 8192     // calls to one node, and requests of one connection
-	maxQueued      = 32 << 20 // bytes that wait to be sent to one node, but for the last call's
-	maxHeld        = 64 << 20 // bytes of the requests of one connection that are not answered
-	writeTime      = 10 * time.Second
-	smallBuffer    = 64 << 10
-)
-
-// Liveness. A silent connection is pinged; one on which something is awaited and
-// nothing comes is dead.
-const (
-	pingAfter = 150 * time.Millisecond
-	deadAfter = 500 * time.Millisecond
-	lookEvery = 25 * time.Millisecond // for calls whose time is up
-)
-
-// Port is a node's end of the connections to all other nodes. It is a Network.
+// Port is the real Network.
 type Port struct {
 	cfg      Config
-	handlers [kinds]Handler
-	ctx      context.Context
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	server   *tls.Config
+	run      uint64
+	began    time.Time
+	ticks    atomic.Int64
+	handlers [256]Handler
+	requests sync.Pool
+	knowing  sync.Mutex                               // who may change peers
+	peers    atomic.Pointer[map[unkai.NodeID]*remote] // copied on write
+	down     atomic.Int64
 
-	links sync.Map // unkai.NodeID → *link
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
 	mu       sync.Mutex
-	incoming map[*inbound]struct{}
 	closed   bool
-	stats    stats
+	out      map[*outbound]struct{}
+	in       map[*inbound]struct{}
+	claims   map[unkai.NodeID]*claim
+	accepted int // connections of others, those in a handshake too
+	total    Stats
 }
 
-type stats struct{ calls, served, timeouts, lost, busy, reconnects, sent, received atomic.Int64 }
+var _ Network = (*Port)(nil)
 
-// Stats counts what a Port did.
-type Stats struct {
-	Calls      int64 // questions sent
-	Served     int64 // questions answered
-	Timeouts   int64 // calls that got no answer in time
-	Lost       int64 // calls whose connection broke
-	Busy       int64 // calls that were not sent because too much waited
-	Reconnects int64 // connections made
-	Sent       int64 // bytes
-	Received   int64 // bytes
-	Incoming   int   // connections from other nodes now
-}
-
-// Open is a Port on a listener, which it closes. Serve it.
+// Open makes a Port, which can call; it answers from Start on.
 func Open(cfg Config) (*Port, error) {
-	if cfg.Self == 0 {
-		return nil, errors.New("peer: a node without an id")
+	if cfg.Self == 0 || cfg.Listener == nil || cfg.Cluster == nil {
+		return nil, errors.New("opening the peer port: a listener, a node id and a cluster are needed")
 	}
-	if cfg.Cluster == nil {
-		cfg.Cluster = func() uint64 { return 0 }
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
+		var d net.Dialer
+		cfg.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	if cfg.MaxIncoming == 0 {
+		cfg.MaxIncoming = 1024
+	}
+	var run [8]byte
+	if _, err := rand.Read(run[:]); err != nil {
+		return nil, fmt.Errorf("opening the peer port: %w", err)
+	}
+	p := &Port{
+		cfg: cfg, run: binary.LittleEndian.Uint64(run[:]), began: time.Now(),
+		out: map[*outbound]struct{}{}, in: map[*inbound]struct{}{}, claims: map[unkai.NodeID]*claim{},
+	}
+	if cfg.TLS != nil {
+		p.server = cfg.TLS.Clone()
+		if p.server.ClientAuth == tls.NoClientCert {
+			p.server.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+		if p.server.ClientCAs == nil {
+			p.server.ClientCAs = cfg.TLS.RootCAs
 		}
 	}
-	p := &Port{cfg: cfg, incoming: map[*inbound]struct{}{}}
+	p.ticks.Store(1) // 0 means none
+	p.peers.Store(&map[unkai.NodeID]*remote{})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.wg.Go(p.watch)
 	return p, nil
 }
 
-// Handle implements Network.
+// Handle gives the questions of a kind to h. It is used before Start.
 func (p *Port) Handle(k Kind, h Handler) { p.handlers[k] = h }
 
-// Stats are the counters at this moment.
-func (p *Port) Stats() Stats {
-	s := &p.stats
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return Stats{
-		s.calls.Load(), s.served.Load(), s.timeouts.Load(), s.lost.Load(), s.busy.Load(),
-		s.reconnects.Load(), s.sent.Load(), s.received.Load(), len(p.incoming),
+// Start lets others in.
+func (p *Port) Start() { p.wg.Go(p.accept) }
+
+// Call asks another node; see Network.
+func (p *Port) Call(to unkai.NodeID, c *Call) {
+	switch r := (*p.peers.Load())[to]; {
+	case len(c.Body) > MaxBody:
+		c.end(ErrTooLarge)
+	case r != nil && r.call(c):
+	default:
+		p.down.Add(1)
+		c.end(ErrDown)
 	}
 }
 
-// Serve accepts connections until Close.
-func (p *Port) Serve() {
-	for {
-		nc, err := p.cfg.Listener.Accept()
-		if err != nil {
-			if p.ctx.Err() != nil {
-				return
-			}
-			p.cfg.Log.Warn("a connection of another node could not be accepted", "err", err)
-			select {
-			case <-p.ctx.Done():
-				return
-			case <-time.After(handshakeTime / 100):
-			}
-			continue
-		}
-		in := &inbound{port: p, nc: nc, wake: make(chan struct{}, 1), free: make(chan struct{}, 1), done: make(chan struct{})}
-		p.mu.Lock()
-		full := p.closed || len(p.incoming) >= maxIncoming
-		if !full {
-			p.incoming[in] = struct{}{}
-			p.running.Add(1)
-		}
-		p.mu.Unlock()
-		if full {
-			_ = nc.Close() // one too many, whoever it was
-			continue
-		}
-		go in.serve()
+// Alive reports whether this node is connected to that one.
+func (p *Port) Alive(id unkai.NodeID) bool {
+	if id == p.cfg.Self {
+		return true
 	}
+	r := (*p.peers.Load())[id]
+	if r == nil {
+		return false
+	}
+	o := r.small.Load()
+	return o != nil && o.up.Load()
 }
 
-// farewell is how long Close waits for answers to be written.
-const farewell = time.Second
+// Know says where a node is; see Network.
+func (p *Port) Know(id unkai.NodeID, addr string) {
+	if id == 0 || id == p.cfg.Self {
+		return
+	}
+	p.knowing.Lock()
+	defer p.knowing.Unlock()
+	old := *p.peers.Load()
+	peers := maps.Clone(old)
+	switch r := old[id]; {
+	case r != nil && addr != "":
+		r.moveTo(addr)
+		return
+	case r != nil:
+		delete(peers, id)
+		r.cancel()
+	case addr != "":
+		r = newRemote(p, id, addr)
+		first := newOutbound(p)
+		r.small.Store(first)
+		if !p.add(first, func() { r.keep(first) }) {
+			return
+		}
+		peers[id] = r
+	}
+	p.peers.Store(&peers)
+}
 
-// Close ends everything: what was asked of this node is answered, if that does
-// not take long, and calls under way end with ErrClosed.
+// Introduce asks who is at an address; see Network. This node itself is not an
+// error.
+func (p *Port) Introduce(ctx context.Context, addr string) (unkai.NodeID, error) {
+	c, err := p.dial(ctx, addr, meeting, 0)
+	if errors.Is(err, errYourself) {
+		return p.cfg.Self, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	_ = c.Close()
+	p.Know(c.theirs.self, addr)
+	return c.theirs.self, nil
+}
+
+// Close ends all connections. Answers that were given are still sent, for up to
+// a second; calls that are open end as lost.
 func (p *Port) Close() error {
 	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
 	p.closed = true
-	for in := range p.incoming {
-		_ = in.put(frameBye, 0, nil) // who does not read learns it by the connection's end
+	for i := range p.in {
+		i.drain()
+	}
+	for o := range p.out {
+		o.abort(errStopped)
 	}
 	p.mu.Unlock()
-	for until := time.Now().Add(farewell); !p.said() && time.Now().Before(until); {
-		time.Sleep(farewell / 500)
-	}
-	p.mu.Lock()
-	for in := range p.incoming {
-		_ = in.nc.Close() // cut off on purpose
-	}
-	p.mu.Unlock()
-	p.cancel()
 	err := p.cfg.Listener.Close()
-	p.links.Range(func(_, l any) bool {
-		l.(*link).close()
-		return true
+	p.cancel()
+	timer := time.AfterFunc(time.Second, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for i := range p.in {
+			i.abort(errStopped)
+		}
 	})
-	p.running.Wait()
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("close the port for other nodes: %w", err)
+	p.wg.Wait()
+	timer.Stop()
+	if err != nil {
+		return fmt.Errorf("closing the peer port: %w", err)
 	}
 	return nil
 }
 
-func (p *Port) said() bool {
+// add counts o among the connections and runs f, unless the Port is closed.
+func (p *Port) add(o *outbound, f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for in := range p.incoming {
-		if !in.said() {
-			return false
-		}
+	if p.closed {
+		return false
 	}
+	p.out[o] = struct{}{}
+	p.wg.Go(f)
 	return true
 }
 
-// Know implements Network.
-func (p *Port) Know(id unkai.NodeID, addr string) { p.link(id).know(addr) }
-
-// Alive implements Network.
-func (p *Port) Alive(id unkai.NodeID) bool {
-	l, ok := p.links.Load(id)
-	return ok && l.(*link).up.Load()
+// remove forgets o, and keeps what it counted.
+func (p *Port) remove(o *outbound) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.out, o)
+	o.addTo(&p.total)
 }
 
-// Call implements Network.
-func (p *Port) Call(to unkai.NodeID, c *Call) {
-	p.stats.calls.Add(1)
-	p.link(to).call(c)
-}
-
-func (p *Port) link(id unkai.NodeID) *link {
-	if l, ok := p.links.Load(id); ok {
-		return l.(*link)
-	}
-	l, _ := p.links.LoadOrStore(id, newLink(p, id))
-	return l.(*link)
-}
-
-// Introduce implements Network.
-func (p *Port) Introduce(ctx context.Context, addr string) (unkai.NodeID, error) {
-	nc, _, who, err := p.dial(ctx, addr, 0)
-	if err != nil {
-		return 0, err
-	}
-	_ = nc.Close() // who is there is known; calls get a connection of their own
-	p.Know(who.self, addr)
-	return who.self, nil
-}
-
-// dial connects to an address and finds out who is there.
-func (p *Port) dial(ctx context.Context, addr string, wanted unkai.NodeID) (net.Conn, *bufio.Reader, intro, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	nc, err := p.cfg.Dial(ctx, addr)
-	if err != nil {
-		return nil, nil, intro{}, fmt.Errorf("connect to %s: %w", addr, err)
-	}
-	if p.cfg.TLS != nil {
-		host, _, _ := net.SplitHostPort(addr) // without a host the certificate is checked against nothing and fails
-		cfg := p.cfg.TLS.Clone()
-		if cfg.ServerName == "" {
-			cfg.ServerName = host
-		}
-		nc = tls.Client(nc, cfg)
-	}
-	r := bufio.NewReaderSize(nc, smallBuffer)
-	who, err := p.greet(nc, r, wanted)
-	if err != nil {
-		return nil, nil, intro{}, errors.Join(fmt.Errorf("node at %s: %w", addr, err), nc.Close())
-	}
-	return nc, r, who, nil
-}
-
-// greet is the dialling side's part of the handshake.
-func (p *Port) greet(nc net.Conn, r *bufio.Reader, wanted unkai.NodeID) (intro, error) {
-	if err := nc.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
-		return intro{}, err
-	}
-	me := intro{oldest: oldestVersion, newest: newestVersion, cluster: p.cfg.Cluster(), self: p.cfg.Self, wanted: wanted}
-	if _, err := nc.Write(me.encode()); err != nil {
-		return intro{}, err
-	}
-	who, err := readIntro(r)
-	switch {
-	case err != nil:
-		return intro{}, err
-	case who.refusal != "":
-		return intro{}, Refusal(who.refusal)
-	case wanted != 0 && who.self != wanted:
-		return intro{}, fmt.Errorf("it is node %v, and not %v", who.self, wanted)
-	}
-	if err := who.check(p.cfg.Self, me.cluster); err != nil {
-		return intro{}, err
-	}
-	return who, nc.SetDeadline(time.Time{})
-}
+// now is a clock for deadlines.
+func (p *Port) now() int64 { return int64(time.Since(p.began)) }

@@ -2,31 +2,56 @@ package peer_test
 
 import (
 	"bytes"
+	"net"
 	"testing"
+	"time"
 
+	"unkai"
 	"unkai/internal/peer"
 )
 
-func TestASecretKeepsStrangersOut(t *testing.T) {
-	with := func(secret string) func(*peer.Config) {
-		return func(c *peer.Config) {
-			var err error
-			if c.TLS, err = peer.Secret([]byte(secret)); err != nil {
-				t.Fatal(err)
-			}
+// keyedPort is a port on loopback with a secret.
+type keyedPort struct {
+	*peer.Port
+	addr string
+}
+
+func keyed(t *testing.T, id unkai.NodeID, secret string) *keyedPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := peer.Config{Listener: l, Self: id, Cluster: func() uint64 { return 7 }}
+	if secret != "" {
+		if cfg.TLS, err = peer.Secret([]byte(secret)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	a := open(t, 1, 7, with("a secret of the cluster"))
-	b := open(t, 2, 7, with("a secret of the cluster\n"))
-	other := open(t, 3, 7, with("a secret of others, too"))
-	plain := open(t, 4, 7, nil)
+	p, err := peer.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Handle(peer.Control, answers{})
+	p.Start()
+	t.Cleanup(func() { _ = p.Close() })
+	return &keyedPort{p, l.Addr().String()}
+}
+
+type answers struct{}
+
+func (answers) Serve(q *peer.Request) { q.Answer(q.Body) }
+
+func TestASecretKeepsStrangersOut(t *testing.T) {
+	a, b := keyed(t, 1, "a secret of the cluster"), keyed(t, 2, "a secret of the cluster\n")
+	other, plain := keyed(t, 3, "a secret of others, too"), keyed(t, 4, "")
 	if _, err := b.Introduce(t.Context(), a.addr); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.ask(1, peer.Control, "hello"); err != nil || got != "0000000000000002 hello" {
+	if got, err := ask(b, 1, peer.Control, "hello", 10*time.Second); err != nil || got != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
-	for name, stranger := range map[string]*end{"another secret": other, "none": plain} {
+	for name, stranger := range map[string]*keyedPort{"another secret": other, "none": plain} {
 		if _, err := stranger.Introduce(t.Context(), a.addr); err == nil {
 			t.Errorf("%s: let in", name)
 		}
