@@ -122,7 +122,10 @@ func testFault(t *testing.T, p *trap) {
 		if i == 11 && failure == nil {
 			// A flush, for the tables and the manifest. It does not come back
 			// when the disk fails for good.
-			go func() { _, _ = e.db.AsyncFlush() }()
+			go func() {
+				defer func() { _ = recover() }() // it may come so late that the store is closed
+				_, _ = e.db.AsyncFlush()
+			}()
 		}
 	}
 	if failure != nil {
