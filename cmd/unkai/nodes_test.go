@@ -1,6 +1,25 @@
 package main
 
-import "testing"
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// door is a side door that answers one page, whatever is asked of it.
+func door(t *testing.T, path string, code int, body string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != path {
+			t.Errorf("asked for %s", r.URL)
+		}
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(body)) // the command under test sees what came
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
 
 const nodesPage = `{"cluster":"c1","epoch":7,"quorum":{"n":3,"r":2,"w":2},"buckets":1024,"moving":12,"survives":1,"nodes":[
 {"id":"00000000000000aa","peer":"10.0.0.1:11011","zone":"z1","weight":1,"state":"attached","manager":true,"alive":true,"replicas":1024,"coordinates":342,"items":5,"bytes":2048,"connections":3},
@@ -13,18 +32,18 @@ const explainPage = `{"key":"cart:7","bucket":5,"epoch":7,"hash":"ff","coordinat
 
 func TestNodes(t *testing.T) {
 	s := newStage()
-	if code := s.run("nodes", "--http", site(t, 200, nodesPage)); code != 0 {
+	if code := s.run("nodes", "--http", door(t, "/v1/nodes", 200, nodesPage)); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "cluster c1, epoch 7, N:R:W 3:2:2", "12 of them on their way", "any one more node may fail",
 		"00000000000000aa", "z1", "342", "2.0 KiB", "manager", "attached, away", "no answer")
 	s = newStage()
-	if code := s.run("nodes", "--json", "--http", site(t, 200, `{"unavailable":3,"buckets":16}`)); code != 1 {
+	if code := s.run("nodes", "--json", "--http", door(t, "/v1/nodes", 200, `{"unavailable":3,"buckets":16}`)); code != 1 {
 		t.Errorf("exit code %d with unavailable buckets", code)
 	}
 	has(t, "stderr", s.err.String(), "3 of 16 buckets cannot be read and written now")
 	s = newStage()
-	if code := s.run("nodes", "--http", site(t, 500, "oops")); code != 1 {
+	if code := s.run("nodes", "--http", door(t, "/v1/nodes", 500, "oops")); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	has(t, "stderr", s.err.String(), "500")
@@ -32,12 +51,12 @@ func TestNodes(t *testing.T) {
 
 func TestLocateAndExplain(t *testing.T) {
 	s := newStage()
-	if code := s.run("explain", "cart:7", "--http", site(t, 200, explainPage)); code != 0 {
+	if code := s.run("explain", "cart:7", "--http", door(t, "/v1/explain", 200, explainPage)); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "cart:7: bucket 5", "an item", "9.1", "2023-11-14T22:13:20Z", "c9420e5d", "a tombstone", "DIFFERS", "no connection")
 	s = newStage()
-	if code := s.run("locate", "a b", "c", "--http", site(t, 200, `{"key":"a b","bucket":4,"replicas":["n1","n2"],"joining":["n2","n3"],"coordinator":"n1"}`)); code != 0 {
+	if code := s.run("locate", "a b", "c", "--http", door(t, "/v1/locate", 200, `{"key":"a b","bucket":4,"replicas":["n1","n2"],"joining":["n2","n3"],"coordinator":"n1"}`)); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "a b", "4", "n1 n2 → n2 n3", "COORDINATOR")
