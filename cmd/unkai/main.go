@@ -17,6 +17,7 @@ import (
 
 // outside is what the commands touch of the world. Tests bring their own.
 type outside struct {
+	in       io.Reader
 	out, err io.Writer
 	env      func(string) (string, bool)
 	terminal bool // err is a person's
@@ -36,7 +37,7 @@ type running interface {
 
 func main() {
 	o := &outside{
-		out: os.Stdout, err: os.Stderr, env: os.LookupEnv, terminal: isTerminal(os.Stderr),
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv, terminal: isTerminal(os.Stderr),
 		signals: func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 2)
 			signal.Notify(c, syscall.SIGINT, syscall.SIGTERM)

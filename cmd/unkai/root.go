@@ -33,7 +33,11 @@ what it was told is on disk before the client sees STORED.`,
 			}
 			err := fmt.Errorf("unknown command %q", args[0])
 			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w; did you mean %q?", err, near[0])
+				best := nearest(args[0], near)
+				if best == "" {
+					best = near[0]
+				}
+				err = fmt.Errorf("%w; did you mean %q?", err, best)
 			}
 			return err
 		},
@@ -41,7 +45,7 @@ what it was told is on disk before the client sees STORED.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(o.serveCommand(), o.statusCommand(), o.nodesCommand(), o.locateCommand(), o.explainCommand(), o.verifyCommand(), newBenchCommand(), o.versionCommand(), completionCommand())
+	root.AddCommand(o.serveCommand(), o.devCommand(), o.statusCommand(), o.nodesCommand(), o.locateCommand(), o.explainCommand(), o.verifyCommand(), newBenchCommand(), o.versionCommand(), completionCommand())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		var unknown *pflag.NotExistError
 		if errors.As(err, &unknown) {
