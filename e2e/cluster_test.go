@@ -205,10 +205,17 @@ func TestNothingFailsLongAfterAKill(t *testing.T) {
 	c := &cluster{t: t}
 	c.grow(3)
 	c.members[0].kill(t)
-	pause(time.Second)
-	r := c.judged(4*time.Second, c.endpoints()[1:], func() {})
-	if r.NotApplied+r.InDoubt > 0 {
-		t.Errorf("%+v, the last: %v", r.Counts, r.Failure)
+	// A machine that is busy with something else pauses processes too, and that
+	// is told from a death only later: so it may take a second look.
+	for try := 1; ; try++ {
+		pause(time.Second)
+		r := c.judged(4*time.Second, c.endpoints()[1:], func() {})
+		if r.NotApplied+r.InDoubt == 0 {
+			return
+		}
+		if try == 3 {
+			t.Fatalf("%+v, the last: %v", r.Counts, r.Failure)
+		}
 	}
 }
 
