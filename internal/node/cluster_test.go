@@ -244,3 +244,26 @@ func TestAMemoryNodeComesBackEmpty(t *testing.T) {
 	dial(t, back).check(300)
 	dial(t, all[0]).check(300)
 }
+
+// A node alone that lost its memory keeps its seat, and makes no cas unique again
+// that it made before.
+func TestUniquesGoOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	unique := func() string {
+		n := member(t, node.Memory, dir)
+		line := dial(t, n).line("ms k 1 c\r\nv\r\n")
+		if top := nodes(t, n); top.Nodes[0].Incarnation != 1 {
+			t.Errorf("incarnation %d", top.Nodes[0].Incarnation)
+		}
+		stop(t, n)
+		return line
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		u := unique()
+		if seen[u] {
+			t.Errorf("%s was given twice", u)
+		}
+		seen[u] = true
+	}
+}

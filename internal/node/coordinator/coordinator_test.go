@@ -388,6 +388,66 @@ func TestOneRefusalDoesNotFailTheRest(t *testing.T) {
 	})
 }
 
+// A delete that shares a round with a set for which there is no room is done all
+// the same.
+func TestADeleteIsNotBlamedForASet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(time.Minute)
+		h.do(set("k", "v"))
+		h.engine.setHeld(true)
+		results := make([]unkai.Result, 3)
+		var wg sync.WaitGroup
+		for i, op := range []unkai.Op{set("k", "a"), {Kind: unkai.Delete, Key: []byte("k")}, set("k", "b")} {
+			wg.Go(func() { results[i] = h.do(op)[0] })
+			synctest.Wait()
+		}
+		h.engine.fill() // the second round has the delete and the second set
+		for range 3 {
+			h.engine.sync(nil)
+			synctest.Wait()
+		}
+		wg.Wait()
+		if results[0].Status != unkai.OK || results[1].Status != unkai.OK {
+			t.Errorf("the first set: %s, the delete: %s", short(results[0]), short(results[1]))
+		}
+		if results[2].Status != unkai.Failed || !errors.Is(results[2].Err, store.ErrFull) {
+			t.Errorf("the set for which there is no room: %s", short(results[2]))
+		}
+	})
+}
+
+// A read that turns out to need a round, because what it was waiting for has
+// expired, comes before a later set of its batch all the same.
+func TestALateReadKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(time.Minute)
+		h.engine.setHeld(true)
+		other := coordinator.New(coordinator.Config{
+			Local: replica.New(h.engine, self, h.top.Load), Self: self, Topology: h.top.Load,
+			Now: h.now.Load, MaxValue: 1 << 20, Timeout: time.Minute,
+		})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			op := set("k", "old")
+			op.Expiry = h.now.Load() + 1000
+			b := unkai.Batch{Ops: []unkai.Op{op}}
+			other.Do(&b)
+		})
+		synctest.Wait()
+		h.now.Add(5000)
+		var res []unkai.Result
+		wg.Go(func() { res = h.do(get("k"), set("k", "new"), get("k")) })
+		for range 4 {
+			synctest.Wait()
+			h.engine.sync(nil)
+		}
+		wg.Wait()
+		if short(res[0]) != "miss" || short(res[1]) != "ok" || short(res[2]) != "ok new" {
+			t.Errorf("%s, %s, %s", short(res[0]), short(res[1]), short(res[2]))
+		}
+	})
+}
+
 func TestBrokenStoreLeavesItInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := open(time.Minute)

@@ -14,6 +14,7 @@ import (
 type engine struct {
 	mu      sync.Mutex
 	records map[string]store.Record
+	full    bool
 	floor   unkai.Ballot
 	held    bool
 	waiting []*store.Write
@@ -60,6 +61,8 @@ func (e *engine) Write(w *store.Write) {
 		if e.refusal--; e.refusal == 0 {
 			e.refuse = nil
 		}
+	case e.full && !w.Record.Tombstone:
+		w.Err = store.ErrFull
 	case old.Ballot != w.Expect || old.Promise != w.Promised:
 		w.Err = fmt.Errorf("%w: has %v", store.ErrConflict, old.Ballot)
 	default:
@@ -103,6 +106,13 @@ func (e *engine) sync(err error) {
 		w.Err = err
 		w.Done.WriteDone(w)
 	}
+}
+
+// fill makes every write fail that is not a delete.
+func (e *engine) fill() {
+	e.mu.Lock()
+	e.full = true
+	e.mu.Unlock()
 }
 
 func (e *engine) setHeld(held bool) {
