@@ -33,6 +33,7 @@ func TestDev(t *testing.T) {
 			t.Logf("it printed:\n%s", p.output.tail())
 		}
 		_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = say.Close()                               // Wait waits for its input to be copied
 		p.awaitExit(t)
 	})
 	printed := func(what string) {
@@ -71,13 +72,23 @@ func TestDev(t *testing.T) {
 		return nil
 	})
 	for _, c := range []struct{ command, answer string }{
-		{"heal 1\n", "node 1 starts again"}, {"pause 2\n", "pause node 2: done"}, {"heal 2\n", "heal node 2: done"}, {"status\n", "N:R:W 3:2:2"},
+		{"heal 1\n", "node 1 starts again"}, {"pause 2\n", "pause node 2: done"}, {"heal 2\n", "heal node 2: done"},
 	} {
 		if _, err := io.WriteString(say, c.command); err != nil {
 			t.Fatal(err)
 		}
 		printed(c.answer)
 	}
+	// Its memory was lost, so node 1 is made a replica anew, which takes a while.
+	eventually(t, "all three are attached again", func() error {
+		if _, err := io.WriteString(say, "status\n"); err != nil {
+			return err
+		}
+		if !strings.Contains(p.output.String(), "N:R:W 3:2:2") {
+			return fmt.Errorf("so far:\n%s", p.output.tail())
+		}
+		return nil
+	})
 	if _, err := io.WriteString(say, "quit\n"); err != nil {
 		t.Fatal(err)
 	}
