@@ -66,7 +66,7 @@ func (r *room) close() { r.to.Store(nil) }
 // they are open.
 func (n *Node) openPeers() error {
 	if n.cfg.Network != nil {
-		n.network = n.cfg.Network
+		n.network = n.cfg.Network(n.id)
 	} else {
 		secret, err := n.peerKey()
 		if err != nil {

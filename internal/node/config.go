@@ -19,7 +19,8 @@ type Config struct {
 	// Data is the directory that holds who the node is and what it keeps.
 	Data string
 	// Listen is the address for memcached clients, Peer for other nodes, HTTP for
-	// administration; an empty HTTP closes that door.
+	// administration; an empty HTTP closes that door, and with a Network an empty
+	// Listen that for clients, which then have Node.Do.
 	Listen, Peer, HTTP string
 	// Join names nodes of the cluster to join, by their addresses for other nodes.
 	// A new node with none begins a cluster of its own.
@@ -53,10 +54,10 @@ type Config struct {
 	Log     *slog.Logger
 	// Now is the clock, in milliseconds since 1970. The simulation skews it.
 	Now func() int64
-	// Network, if not nil, takes the place of the port for other nodes, on which
-	// then nobody listens. Rand, if not nil, that of the random numbers which
-	// decide who waits how long.
-	Network peer.Network
+	// Network, if not nil, makes what takes the place of the port for other nodes,
+	// on which then nobody listens. Rand, if not nil, takes that of the random numbers that
+	// ids are made of and that decide who waits how long.
+	Network func(self unkai.NodeID) peer.Network
 	Rand    func() uint64
 	// Engine, if not nil, takes the place of the store that Store names. The
 	// node closes it.
@@ -122,7 +123,7 @@ func (c *Config) Validate() error {
 	bad(c.IdleTimeout < 0, "idle-timeout: %v is negative", c.IdleTimeout)
 	bad(c.RequestTimeout < minRequestTimeout, "request-timeout: %v is less than %v", c.RequestTimeout, minRequestTimeout)
 	for _, a := range []struct{ name, addr string }{{"listen", c.Listen}, {"peer", c.Peer}, {"http", c.HTTP}} {
-		if a.name == "http" && a.addr == "" {
+		if a.addr == "" && (a.name == "http" || a.name == "listen" && c.Network != nil) {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(a.addr); err != nil {

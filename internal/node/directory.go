@@ -1,8 +1,6 @@
 package node
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +54,7 @@ const (
 )
 
 // openDirectory opens a node's directory, or makes an empty one a node's.
-func openDirectory(path, kind string) (*directory, error) {
+func openDirectory(path, kind string, random func() (uint64, error)) (*directory, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
@@ -68,7 +66,7 @@ func openDirectory(path, kind string) (*directory, error) {
 	if d.lock, err = lockDirectory(filepath.Join(path, lockFile)); err != nil {
 		return nil, err
 	}
-	if err := d.identify(kind); err != nil {
+	if err := d.identify(kind, random); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
@@ -105,15 +103,15 @@ func lockDirectory(path string) (*os.File, error) {
 	return f, nil
 }
 
-func (d *directory) identify(kind string) error {
+func (d *directory) identify(kind string, random func() (uint64, error)) error {
 	b, err := d.file(identityFile).Load()
 	if errors.Is(err, fs.ErrNotExist) {
-		var id [8]byte
-		if _, err := rand.Read(id[:]); err != nil {
+		id, err := random()
+		if err != nil {
 			return fmt.Errorf("choose a node id: %w", err)
 		}
 		d.created = true
-		d.identity = identity{Format: directoryFormat, Node: unkai.NodeID(binary.LittleEndian.Uint64(id[:]) | 1).String(), Store: kind}
+		d.identity = identity{Format: directoryFormat, Node: unkai.NodeID(id | 1).String(), Store: kind}
 		b, err := json.MarshalIndent(d.identity, "", "  ")
 		if err != nil {
 			return fmt.Errorf("write who this node is: %w", err)

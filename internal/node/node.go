@@ -97,8 +97,10 @@ func (n *Node) open(ctx context.Context) error {
 	// The doors first: a port that is taken should be known before anything
 	// else is touched, and readiness can be asked for while the store opens.
 	var err error
-	if n.listen, err = net.Listen("tcp", n.cfg.Listen); err != nil {
-		return fmt.Errorf("listen for memcached clients: %w; choose another address with --listen", err)
+	if n.cfg.Listen != "" {
+		if n.listen, err = net.Listen("tcp", n.cfg.Listen); err != nil {
+			return fmt.Errorf("listen for memcached clients: %w; choose another address with --listen", err)
+		}
 	}
 	if n.cfg.HTTP != "" {
 		if n.http, err = net.Listen("tcp", n.cfg.HTTP); err != nil {
@@ -110,7 +112,7 @@ func (n *Node) open(ctx context.Context) error {
 			return fmt.Errorf("listen for other nodes: %w; choose another address with --peer", err)
 		}
 	}
-	if n.dir, err = openDirectory(n.cfg.Data, n.cfg.Store); err != nil {
+	if n.dir, err = openDirectory(n.cfg.Data, n.cfg.Store, n.random); err != nil {
 		return err
 	}
 	n.id = n.dir.node()
@@ -137,7 +139,7 @@ func (n *Node) open(ctx context.Context) error {
 	s := n.engine.Stats()
 	top := n.manager.Topology()
 	n.log.Info("serving",
-		"listen", n.listen.Addr().String(), "peer", n.peerAddress(), "http", addrOf(n.http), "data", n.cfg.Data,
+		"listen", addrOf(n.listen), "peer", n.peerAddress(), "http", addrOf(n.http), "data", n.cfg.Data,
 		"store", n.cfg.Store, "sync", n.cfg.Sync, "node", n.id.String(), "epoch", top.Epoch, "buckets", top.Buckets,
 		"items", s.Items, "tombstones", s.Tombstones, "bytes", s.Bytes, "recovered_in", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -186,12 +188,22 @@ func (n *Node) openManager(ctx context.Context) error {
 
 // firstTopology is that of a new cluster of this node.
 func (n *Node) firstTopology() (topology.Topology, error) {
-	var seed [8]byte
-	if _, err := rand.Read(seed[:]); err != nil {
+	seed, err := n.random()
+	if err != nil {
 		return topology.Topology{}, fmt.Errorf("choose a cluster id: %w", err)
 	}
 	c := n.cfg
-	return topology.New(binary.LittleEndian.Uint64(seed[:])|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+	return topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+}
+
+// random is what ids are made of.
+func (n *Node) random() (uint64, error) {
+	if n.cfg.Rand != nil {
+		return n.cfg.Rand(), nil
+	}
+	var b [8]byte
+	_, err := rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:]), err
 }
 
 // configure brings N:R:W to what was asked for, where that is possible.
@@ -225,16 +237,16 @@ func (n *Node) topologyChanged() {
 }
 
 func (n *Node) openStore(ctx context.Context) (err error) {
+	if n.cfg.Store == Memory && !n.dir.created { // what the memory promised before is forgotten
+		if err := n.reborn(ctx); err != nil {
+			return err
+		}
+	}
 	top := n.manager.Topology()
 	switch {
 	case n.cfg.Engine != nil:
 		n.engine = n.cfg.Engine
 	case n.cfg.Store == Memory:
-		if !n.dir.created { // what the memory promised before is forgotten
-			if err := n.reborn(ctx); err != nil {
-				return err
-			}
-		}
 		n.engine, err = memory.Open(memory.Config{Buckets: top.Buckets, Limit: n.cfg.Memory, Now: n.cfg.Now})
 	default:
 		var policy disk.Sync
@@ -325,6 +337,9 @@ func (n *Node) expire(keys [][]byte) {
 const spoken = "1.6.18-unkai-"
 
 func (n *Node) openMemcache() {
+	if n.listen == nil {
+		return
+	}
 	n.memcache = memcache.New(memcache.Config{
 		Handler: n.gateway, FlushAll: n.flush, Stats: n.stats, Now: n.cfg.Now, Log: n.log,
 		Version: spoken + n.cfg.Version, MaxConns: n.cfg.MaxConns, MaxValue: n.cfg.MaxValue, IdleTimeout: n.cfg.IdleTimeout,
@@ -366,6 +381,16 @@ func (n *Node) fail(err error) {
 	default: // it is stopping already
 	}
 }
+
+// ID is who the node is.
+func (n *Node) ID() unkai.NodeID { return n.id }
+
+// Do asks the node as a client of its own would, without a door in between. It
+// answers at least one more operation of the batch each time.
+func (n *Node) Do(b *unkai.Batch) { n.gateway.Do(b) }
+
+// Topology is the newest that the node knows.
+func (n *Node) Topology() *topology.Topology { return n.topology() }
 
 // Listen is the address for memcached clients.
 func (n *Node) Listen() net.Addr { return n.listen.Addr() }

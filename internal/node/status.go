@@ -47,7 +47,7 @@ func (n *Node) closeAdmin() error {
 func (n *Node) snapshot() admin.Snapshot {
 	s := admin.Snapshot{
 		Version: n.cfg.Version, Uptime: time.Duration(n.cfg.Now()-n.since) * time.Millisecond, Node: n.id,
-		Listen: n.listen.Addr().String(), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
+		Listen: addrOf(n.listen), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

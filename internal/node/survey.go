@@ -31,13 +31,16 @@ var errNoTopology = errors.New("this node is not a member of a cluster yet")
 func (n *Node) load() *load {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	l := &load{State: n.state, Listen: n.listen.Addr().String(), HTTP: addrOf(n.http)}
+	l := &load{State: n.state, Listen: addrOf(n.listen), HTTP: addrOf(n.http)}
 	if top := n.topology(); top != nil {
 		l.Epoch = uint32(top.Epoch)
 	}
 	if n.state == "" {
 		s := n.engine.Stats()
-		l.Items, l.Bytes, l.Used, l.Limit, l.Conns = s.Items, s.Bytes, s.Used, s.Limit, n.memcache.Stats().Connections
+		l.Items, l.Bytes, l.Used, l.Limit = s.Items, s.Bytes, s.Used, s.Limit
+		if n.memcache != nil {
+			l.Conns = n.memcache.Stats().Connections
+		}
 	}
 	return l
 }
