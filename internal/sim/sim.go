@@ -372,7 +372,8 @@ func (w *World) attached() int {
 func (w *World) stop() {
 	for _, h := range w.hosts {
 		n, gone := h.running()
-		if n == nil {
+		if n == nil { // it is starting still, or was never there
+			w.later(0, "crash", func() { w.crash(h) })
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
