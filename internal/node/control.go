@@ -99,9 +99,6 @@ func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
 	defer cancel()
 	return n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
-		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
-			return topology.Topology{}, errNothing
-		}
 		return t.Join(node)
 	})
 }
