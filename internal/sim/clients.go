@@ -36,6 +36,19 @@ func (k *keyring) key(place int) []byte {
 	return fmt.Appendf(nil, "k%d.%d", place, k.used[place]/opsPerKey)
 }
 
+// doubt ages a key: each operation in doubt doubles what the judge has to think of.
+func (k *keyring) doubt(key []byte) {
+	var place, age int
+	if _, err := fmt.Sscanf(string(key), "k%d.%d", &place, &age); err != nil {
+		panic(err) // keys are made here
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.used[place]/opsPerKey == age {
+		k.used[place] += opsPerKey / 5
+	}
+}
+
 // all are the keys that were used.
 func (k *keyring) all() (keys [][]byte) {
 	k.mu.Lock()
@@ -114,6 +127,7 @@ func (w *World) count(client int, op *unkai.Op, res unkai.Result) {
 		w.result.NotApplied++
 	case unkai.InDoubt:
 		w.result.InDoubt++
+		w.keys.doubt(op.Key)
 	default:
 		w.result.Answered++
 	}
