@@ -42,6 +42,12 @@ const callTimeout = 200 * time.Millisecond
 
 func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 	t.Helper()
+	return newClusterOf(t, seed, loss, 2, 3)
+}
+
+// newClusterOf is one in which these nodes have been attached to the first.
+func newClusterOf(t *testing.T, seed uint64, loss float64, others ...unkai.NodeID) *cluster {
+	t.Helper()
 	c := &cluster{rng: rand.New(rand.NewPCG(seed, 99)), loss: loss}
 	c.now.Store(1_000_000)
 	top := topology.New(42, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
@@ -51,7 +57,7 @@ func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 			t.Fatal(err)
 		}
 	}
-	top, err := top.Attach(2, 3)
+	top, err := top.Attach(others...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +215,21 @@ func TestOneRoundTrip(t *testing.T) {
 		if res := do(c.nodes[1], get("n"), get("absent")); short(res[0]) != "ok 11" || short(res[1]) != "miss" {
 			t.Errorf("another coordinator: %s, %s", short(res[0]), short(res[1]))
 		}
+	})
+}
+
+// In a set of two, one is enough to promise. It is not enough to say that a key is
+// absent: the cluster may have gone on without this node, which has not heard of it.
+func TestOneOfTwoKnowsNothingAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClusterOf(t, 1, 0, 2)
+		c.cut[1][0] = true
+		for _, op := range []unkai.Op{{Kind: unkai.Touch, Key: []byte("k")}, {Kind: unkai.Delete, Key: []byte("k")}, get("k")} {
+			if res := do(c.nodes[1], op); res[0].Status != unkai.Failed && res[0].Status != unkai.InDoubt {
+				t.Errorf("%v: %v", op.Kind, res[0])
+			}
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
 	})
 }
 

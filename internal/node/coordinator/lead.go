@@ -308,7 +308,10 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 		return c.propose(w, r)
 	}
 	p.Propose()
-	if !c.apply(w, r, &best.Found) && !p.Doubt() && (q.tally.Best == 0 || r.route.Chosen(q.epoch, q.holding()) && !r.unsettled(q)) {
+	// That nobody has it is an answer only if those who say so could answer a read:
+	// fewer may be enough to promise, and the cluster may have gone on without them.
+	absent := q.tally.Best == 0 && r.route.Read.Enough(p.Tally.Yes)
+	if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || r.route.Chosen(q.epoch, q.holding()) && !r.unsettled(q)) {
 		return c.settle(w, r)
 	}
 	return c.propose(w, r)
