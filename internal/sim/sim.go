@@ -5,7 +5,6 @@ package sim
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -207,10 +206,8 @@ func (w *World) start(h *host) {
 	if w.cfg.Memory {
 		cfg.Store, disk = node.Memory, &Disk{}
 	}
-	told := uint64(0)
-	engine := Open(disk, seed, func(done func()) {
-		told++
-		w.bus.send(&event{name: "durable", from: unkai.NodeID(h.number), body: binary.BigEndian.AppendUint64(nil, told), plan: func(e *event) {
+	engine := Open(disk, seed, func(order []byte, done func()) {
+		w.bus.send(&event{name: "durable", from: unkai.NodeID(h.number), body: order, plan: func(e *event) {
 			e.do = done
 			w.bus.after(0, e)
 		}})

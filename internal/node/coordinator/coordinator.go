@@ -55,8 +55,8 @@ type Config struct {
 	// there was no earlier life and there will be none.
 	Floor   uint64
 	Reserve func(counter uint64) error
-	// Rand gives random numbers for waiting before a round is tried again. Nil:
-	// those of math/rand.
+	// Rand gives a random number, which decides how long a round waits before it is
+	// tried again. Nil: that of math/rand.
 	Rand func() uint64
 }
 
@@ -86,6 +86,7 @@ type Coordinator struct {
 	rounds   sync.Pool
 	polls    sync.Pool
 	reserved reservation
+	salt     uint64 // tells the waits of one coordinator from those of others
 
 	counters counters
 }
@@ -128,6 +129,7 @@ func New(cfg Config) *Coordinator {
 	}
 	c := &Coordinator{
 		cfg:    cfg,
+		salt:   cfg.Rand(),
 		space:  cfg.Topology().Space(),
 		works:  sync.Pool{New: func() any { return newWork() }},
 		rounds: sync.Pool{New: func() any { return new(round) }},

@@ -362,14 +362,16 @@ func (c *Coordinator) restart(w *work, r *round, q *poll) bool {
 		return true
 	}
 	r.inFlight()
-	time.AfterFunc(c.pause(r.tries), r.wake)
+	time.AfterFunc(c.pause(r), r.wake)
 	return false
 }
 
 // pause is how long a round waits before its next try: others are trying too.
-func (c *Coordinator) pause(tries int) time.Duration {
-	most := uint64(time.Millisecond) << min(tries, 6)
-	return time.Duration(c.cfg.Rand() % most)
+// It depends on nothing but the round, so that a simulation can repeat it.
+func (c *Coordinator) pause(r *round) time.Duration {
+	most := uint64(time.Millisecond) << min(r.tries, 6)
+	h := (c.salt ^ r.hash ^ uint64(r.proposer.Ballot)) * 0x9e3779b97f4a7c15
+	return time.Duration((h >> 20) % most)
 }
 
 // reprepare looks for what became of a proposal, under the present topology.
