@@ -254,6 +254,38 @@ type done chan struct{}
 
 func (d done) WriteDone(*store.Write) { d <- struct{}{} }
 
+// A coordinator whose own replica did not accept what it had chosen, for want of room
+// say, uses another ballot for the next value all the same.
+func TestABallotIsForOneValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		key := "k"
+		top := c.tops[0].Load()
+		sp := top.Space()
+		first := int(top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0]) - 1
+		node := c.nodes[first]
+		c.engines[first].fill()
+		one := do(node, set(key, "one"))[0]
+		time.Sleep(time.Second)
+		two := do(node, set(key, "two"))[0]
+		time.Sleep(time.Second)
+		if one.Status != unkai.OK || two.Status != unkai.OK {
+			t.Fatalf("one %v, two %v", one, two)
+		}
+		if one.Item.CAS == two.Item.CAS {
+			t.Errorf("one cas unique %d for two values", one.Item.CAS)
+		}
+		for i, e := range c.engines {
+			if i == first || i == size-1 {
+				continue
+			}
+			if got := string(e.records[key].Item.Value); got != "two" {
+				t.Errorf("node %d holds %q after set two was acknowledged", i+1, got)
+			}
+		}
+	})
+}
+
 // In a set of two, one is enough to promise. It is not enough to say that a key is
 // absent: the cluster may have gone on without this node, which has not heard of it.
 func TestOneOfTwoKnowsNothingAlone(t *testing.T) {

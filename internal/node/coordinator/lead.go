@@ -281,6 +281,11 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 			s := c.stripe(r.hash)
 			s.Lock()
 			s.own(r.hash, r.route.Epoch, p.Ballot)
+			if !p.Tally.Yes.Has(r.self) {
+				// This node's replica may never hold it, and so not tell the next
+				// round that the ballot was used.
+				s.floor = max(s.floor, p.Ballot.Counter())
+			}
 			s.Unlock()
 			return c.settle(w, r)
 		}

@@ -106,6 +106,9 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 		}
 		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
 		p.errs = nil
+		if err := m.use(epoch, p.Ballot); err != nil {
+			return false, p.failed(offered, err)
+		}
 		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Base: p.text})
 		if !newer && p.Enough() {
 			chosen := p.Value()
@@ -135,6 +138,21 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 			return false, p.failed(offered, ctx.Err())
 		}
 	}
+}
+
+// use makes sure that this node proposes nothing else at a ballot, in this life or
+// the next, be it a manager or not: the promise not to is its own.
+func (m *Manager) use(epoch unkai.Epoch, b decree.Ballot) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, ok := m.state.For(epoch).Prepare(b)
+	if !ok || m.current.Load().Epoch >= epoch { // somebody else was faster: the others will say so
+		return nil
+	}
+	if err := m.promise(next); err != nil {
+		return fmt.Errorf("write what was proposed about the next topology: %w", err)
+	}
+	return nil
 }
 
 // attempt is a Proposer with what became of its questions.
