@@ -141,7 +141,7 @@ func (e *Engine) nudge() {
 func (e *Engine) sync() {
 	defer close(e.ended)
 	for {
-		time.Sleep(1) // what is written at the same moment is in the same group
+		time.Sleep(time.Nanosecond) // what is written at the same moment is in the same group
 		e.mu.Lock()
 		n, dead, closing := len(e.journal), e.dead, e.closing
 		took := time.Duration(50_000 + e.rng.IntN(1_000_000))

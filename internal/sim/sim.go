@@ -135,7 +135,10 @@ func or[T int | time.Duration](v, otherwise T) T {
 
 func (w *World) logf(format string, args ...any) {
 	if w.cfg.Log != nil {
-		fmt.Fprintf(w.cfg.Log, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05.000000000")}, args...)...)
+		_, err := fmt.Fprintf(w.cfg.Log, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05.000000000")}, args...)...)
+		if err != nil {
+			panic(err) // half a log is misleading
+		}
 	}
 }
 

@@ -77,7 +77,11 @@ func TestABallotIsForOneTopology(t *testing.T) {
 				t.Fatal(err)
 			}
 			net.all[id] = m
-			defer m.Close()
+			defer func() {
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
 		}
 		change := func(at, node unkai.NodeID) error {
 			ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
