@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,17 +28,20 @@ type hello struct {
 }
 
 // join asks to be recognised as a member. The answer holds the topology in which
-// the node is.
+// the node is, or why it never will be.
 type join struct {
 	Node     topology.Node      `json:"node"`
 	Topology *topology.Topology `json:"topology,omitempty"`
+	Never    string             `json:"never,omitempty"`
 }
 
-// settled asks which buckets on their way a node has settled. The answer holds
-// those of the epoch that is asked for.
+// settled asks which buckets on their way a node has settled, and what it has
+// forgotten of those that it holds no more. The answer is of the epoch that is
+// asked for.
 type settled struct {
 	Epoch   unkai.Epoch    `json:"epoch"`
 	Buckets []unkai.Bucket `json:"buckets"`
+	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
 }
 
 // load asks how a node is. The answer says so.
@@ -70,16 +74,19 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		a.Hello = n.hello()
 	case q.Join != nil:
 		top, err := n.admit(q.Join.Node)
-		if err != nil {
+		a.Join = &join{Node: q.Join.Node, Topology: top}
+		switch {
+		case errors.Is(err, topology.ErrRemoved):
+			a.Join.Never = err.Error()
+		case err != nil:
 			return nil, err
 		}
-		a.Join = &join{Node: q.Join.Node, Topology: top}
 	case q.Settled != nil:
 		top, mover := n.topology(), n.openedMover()
 		if top == nil || mover == nil || top.Epoch < q.Settled.Epoch {
 			return nil, fmt.Errorf("this node has not come to epoch %d yet", q.Settled.Epoch)
 		}
-		a.Settled = &settled{Epoch: top.Epoch, Buckets: mover.Settled()}
+		a.Settled = &settled{Epoch: top.Epoch, Buckets: mover.Settled(), Forgot: mover.Forgot()}
 	case q.Load != nil:
 		a.Load = n.load()
 	default:
@@ -99,9 +106,6 @@ func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
 	defer cancel()
 	return n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
-		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
-			return topology.Topology{}, errNothing
-		}
 		return t.Join(node)
 	})
 }

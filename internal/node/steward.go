@@ -74,12 +74,49 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		}
 		return
 	}
+	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)
 		return
 	}
+	if s.forget(ctx, top) || s.depart(ctx, top) {
+		return
+	}
 	s.attach(ctx, top)
-	s.replaceManagers(ctx, top)
+}
+
+// forget notes who has forgotten what it held of buckets that others hold now.
+// It reports whether that changed anything.
+func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
+	if !top.Straying() {
+		return false
+	}
+	forgot := map[unkai.Seat][]unkai.Bucket{}
+	for seat, a := range s.ask(ctx, top) {
+		if len(a.Forgot) > 0 {
+			forgot[seat] = a.Forgot
+		}
+	}
+	if len(forgot) == 0 {
+		return false
+	}
+	return s.change(ctx, top, "buckets were forgotten where they are held no more", func(t *topology.Topology) (topology.Topology, error) {
+		return t.Forgot(forgot), nil
+	})
+}
+
+// depart lets nodes leave that have nothing left.
+func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
+	if _, ok := top.Depart(); !ok {
+		return false
+	}
+	return s.change(ctx, top, "remove nodes", func(t *topology.Topology) (topology.Topology, error) {
+		next, ok := t.Depart()
+		if !ok {
+			return topology.Topology{}, errNothing
+		}
+		return next, nil
+	})
 }
 
 // attach gives nodes that have joined their share, when no other has come for a
@@ -106,19 +143,21 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) {
 	if len(ready) == 0 || now.Sub(latest) < attachAfter {
 		return
 	}
-	s.change(ctx, "attach nodes", func(t *topology.Topology) (topology.Topology, error) {
-		if t.Epoch != top.Epoch {
-			return topology.Topology{}, errNothing // look again
-		}
-		return t.Attach(ready...)
-	})
+	s.change(ctx, top, "attach nodes", func(t *topology.Topology) (topology.Topology, error) { return t.Attach(ready...) })
 }
 
 // switchArrived has buckets read at their joining sets when enough of their
 // present replicas have settled them, and frees them of their leaving sets when
 // enough of these know of it.
 func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
-	said, heard := s.ask(ctx, top)
+	said := map[unkai.Bucket][]unkai.Seat{}
+	var heard []unkai.Seat
+	for seat, a := range s.ask(ctx, top) {
+		heard = append(heard, seat)
+		for _, b := range a.Buckets {
+			said[b] = append(said[b], seat)
+		}
+	}
 	var arrived, free []unkai.Bucket
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
@@ -130,35 +169,25 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 		}
 	}
 	if len(arrived) > 0 {
-		s.change(ctx, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
-			if t.Epoch != top.Epoch {
-				return topology.Topology{}, errNothing
-			}
-			return t.Switch(arrived), nil
-		})
+		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Switch(arrived), nil })
 	} else if len(free) > 0 {
-		s.change(ctx, "release buckets", func(t *topology.Topology) (topology.Topology, error) {
-			if t.Epoch != top.Epoch {
-				return topology.Topology{}, errNothing
-			}
-			return t.Release(free), nil
-		})
+		s.change(ctx, top, "release buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Release(free), nil })
 	}
 }
 
-// ask gathers which nodes have heard of a topology, and which buckets they have
-// settled, by bucket.
-func (s *steward) ask(ctx context.Context, top *topology.Topology) (said map[unkai.Bucket][]unkai.Seat, heard []unkai.Seat) {
+// ask asks all nodes that have heard of a topology what they have settled and
+// forgotten.
+func (s *steward) ask(ctx context.Context, top *topology.Topology) map[unkai.Seat]*settled {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	said = map[unkai.Bucket][]unkai.Seat{}
+	out := map[unkai.Seat]*settled{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for _, m := range top.Nodes {
 		wg.Go(func() {
 			a := &settled{Epoch: top.Epoch}
 			if m.ID == s.n.id {
-				a.Buckets = s.n.mover.Settled()
+				a.Buckets, a.Forgot = s.n.mover.Settled(), s.n.mover.Forgot()
 			} else {
 				answer, err := s.n.askControl(ctx, m.ID, control{Settled: a})
 				if err != nil || answer.Settled == nil || answer.Settled.Epoch != top.Epoch {
@@ -168,14 +197,11 @@ func (s *steward) ask(ctx context.Context, top *topology.Topology) (said map[unk
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			heard = append(heard, m.Seat)
-			for _, b := range a.Buckets {
-				said[b] = append(said[b], m.Seat)
-			}
+			out[m.Seat] = a
 		})
 	}
 	wg.Wait()
-	return said, heard
+	return out
 }
 
 // replaceManagers elects others in the place of managers that have been silent
@@ -197,7 +223,7 @@ func (s *steward) replaceManagers(ctx context.Context, top *topology.Topology) {
 	if len(gone) == 0 {
 		return
 	}
-	s.change(ctx, "replace managers", func(t *topology.Topology) (topology.Topology, error) {
+	s.change(ctx, top, "replace managers", func(t *topology.Topology) (topology.Topology, error) {
 		if next := t.Elect(gone...); !slices.Equal(next.Managers, t.Managers) {
 			return next, nil
 		}
@@ -205,15 +231,23 @@ func (s *steward) replaceManagers(ctx context.Context, top *topology.Topology) {
 	})
 }
 
-func (s *steward) change(ctx context.Context, what string, f func(*topology.Topology) (topology.Topology, error)) {
+// change has what f makes of a topology, unless there is a newer one: then it is
+// time to look again. It reports whether it was decided.
+func (s *steward) change(ctx context.Context, top *topology.Topology, what string, f func(*topology.Topology) (topology.Topology, error)) bool {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
-	top, err := s.n.manager.Change(ctx, f)
+	next, err := s.n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if t.Epoch != top.Epoch {
+			return topology.Topology{}, errNothing
+		}
+		return f(t)
+	})
 	switch {
 	case errors.Is(err, errNothing):
 	case err != nil:
 		s.n.log.Warn("the topology could not be changed; it will be tried again", "change", what, "err", err)
 	default:
-		s.n.log.Info("topology changed", "change", what, "epoch", top.Epoch, "nodes", len(top.Nodes), "moving", top.Moving(), "managers", len(top.Managers))
+		s.n.log.Info("topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
 	}
+	return err == nil
 }

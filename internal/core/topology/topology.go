@@ -31,6 +31,9 @@ type Topology struct {
 	// FlushAt is when a flush_all with a delay is due, in milliseconds since
 	// 1970; 0: none is.
 	FlushAt int64 `json:"flush_at,omitempty"`
+	// Removed are the nodes that have left last. They may not come back under
+	// their old ids.
+	Removed []unkai.NodeID `json:"removed,omitempty"`
 
 	routes []Route
 }
@@ -43,6 +46,8 @@ type Node struct {
 	State       State             `json:"state"`
 	Weight      int               `json:"weight"`
 	Zone        string            `json:"zone,omitempty"`
+	// Manual says that the operator attaches it, and nobody else.
+	Manual bool `json:"manual,omitempty"`
 }
 
 // Set is who holds one bucket. While it is on its way from one set of replicas
@@ -56,6 +61,10 @@ type Set struct {
 	Replicas []unkai.Seat `json:"replicas"`
 	Joining  []unkai.Seat `json:"joining,omitempty"`
 	Leaving  []unkai.Seat `json:"leaving,omitempty"`
+	// Strays were in the set and are not any more, and have not yet said that
+	// they have forgotten it. Until then they cannot join it: what they hold may
+	// never have been chosen.
+	Strays []unkai.Seat `json:"strays,omitempty"`
 }
 
 // State is how far a node belongs to the cluster.
@@ -123,6 +132,8 @@ func (t *Topology) validate() error {
 		return fmt.Errorf("%d sets for %d buckets", len(t.Sets), t.Buckets)
 	case t.Flushed > t.Epoch:
 		return fmt.Errorf("flushed in epoch %d", t.Flushed)
+	case len(t.Removed) > maxRemoved:
+		return fmt.Errorf("%d nodes that have left are more than %d", len(t.Removed), maxRemoved)
 	}
 	for i, n := range t.Nodes {
 		switch {
@@ -157,8 +168,8 @@ func (t *Topology) validSet(s *Set) error {
 	if len(s.Joining) > 0 && len(s.Leaving) > 0 {
 		return fmt.Errorf("replicas join and leave it at once")
 	}
-	for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
-		if len(list) > maxReplicas {
+	for k, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Strays} {
+		if k < 3 && len(list) > maxReplicas {
 			return fmt.Errorf("%d replicas are more than %d", len(list), maxReplicas)
 		}
 		for i, seat := range list {

@@ -30,7 +30,8 @@ type Mover struct {
 	changed chan struct{}
 	once    sync.Once
 	settled sync.Map // unkai.Bucket → unkai.Epoch under which it was settled
-	held    []bool
+	mu      sync.Mutex
+	dropped []unkai.Epoch // of the set under which each bucket was last forgotten
 	keys    atomic.Int64
 }
 
@@ -167,20 +168,44 @@ func (m *Mover) settle(ctx context.Context, b unkai.Bucket) error {
 // forget drops the buckets that this node held under an earlier topology, or
 // may have held before it was started, and holds no more.
 func (m *Mover) forget(top *topology.Topology) {
-	if m.held == nil {
-		m.held = make([]bool, top.Buckets)
-		for b := range m.held {
-			m.held[b] = true
-		}
+	m.mu.Lock()
+	if m.dropped == nil {
+		m.dropped = make([]unkai.Epoch, top.Buckets)
 	}
+	m.mu.Unlock()
 	for b := range top.Buckets {
-		holds := slices.Contains(top.Route(unkai.Bucket(b)).Members, m.Self)
-		if m.held[b] && !holds {
-			if err := m.Replica.Drop(unkai.Bucket(b)); err != nil {
-				m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
-				continue
-			}
+		r := top.Route(unkai.Bucket(b))
+		// The epoch, since the node may have held it under one that was not seen here.
+		if slices.Contains(r.Members, m.Self) || m.dropped[b] == r.Since {
+			continue
 		}
-		m.held[b] = holds
+		if err := m.Replica.Drop(unkai.Bucket(b)); err != nil {
+			m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
+			continue
+		}
+		m.mu.Lock()
+		m.dropped[b] = r.Since
+		m.mu.Unlock()
 	}
+}
+
+// Forgot are the buckets of which this node had something left to forget, and
+// has.
+func (m *Mover) Forgot() (out []unkai.Bucket) {
+	top := m.Topology()
+	self, ok := top.Node(m.Self)
+	if !ok {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dropped == nil {
+		return nil
+	}
+	for _, b := range top.Strayed(self.Seat) {
+		if m.dropped[b] == top.Route(b).Since {
+			out = append(out, b)
+		}
+	}
+	return out
 }
