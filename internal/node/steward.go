@@ -169,7 +169,7 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 		}
 	}
 	if len(arrived) > 0 {
-		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Switch(arrived), nil })
+		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Switch(arrived, nil), nil })
 	} else if len(free) > 0 {
 		s.change(ctx, top, "release buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Release(free), nil })
 	}

@@ -26,7 +26,12 @@ func (t *Topology) next() Topology {
 	next.Sets = slices.Clone(t.Sets)
 	next.Managers = slices.Clone(t.Managers)
 	next.Removed = slices.Clone(t.Removed)
-	next.routes = nil
+	next.History = slices.Clone(t.History)
+	if t.Job != nil {
+		job := *t.Job
+		next.Job = &job
+	}
+	next.routes, next.held = nil, 0
 	return next
 }
 

@@ -108,30 +108,28 @@ func (t *Topology) handOver(from, to unkai.Seat) {
 	}
 }
 
-// Weigh is the topology in which a node has another weight, and its share is by
-// that.
-func (t *Topology) Weigh(id unkai.NodeID, weight int) (Topology, error) {
-	if weight < 1 {
-		return Topology{}, fmt.Errorf("topology: a weight is 1 or more, not %d", weight)
-	}
-	return t.adjust(id, func(n *Node) { n.Weight = weight })
-}
-
-// Rezone is the topology in which a node is in another zone.
-func (t *Topology) Rezone(id unkai.NodeID, zone string) (Topology, error) {
-	return t.adjust(id, func(n *Node) { n.Zone = zone })
-}
-
-func (t *Topology) adjust(id unkai.NodeID, f func(*Node)) (Topology, error) {
+// Weigh is the topology in which nodes have another weight or are in another
+// zone, and their shares are by that.
+func (t *Topology) Weigh(c Change) (Topology, error) {
 	next, err := t.changing()
 	if err != nil {
 		return Topology{}, err
 	}
-	n, err := next.member(id)
-	if err != nil {
-		return Topology{}, err
+	if c.Weight < 0 || c.Weight == 0 && c.Zone == nil {
+		return Topology{}, fmt.Errorf("topology: a weight is 1 or more, not %d", c.Weight)
 	}
-	f(n)
+	for _, id := range c.Nodes {
+		n, err := next.member(id)
+		if err != nil {
+			return Topology{}, err
+		}
+		if c.Weight > 0 {
+			n.Weight = c.Weight
+		}
+		if c.Zone != nil {
+			n.Zone = *c.Zone
+		}
+	}
 	next.move()
 	return next, nil
 }
@@ -149,15 +147,7 @@ func (t *Topology) Rebalance() (Topology, error) {
 // Depart is the topology without the leaving nodes that no set names any more,
 // if there are such nodes.
 func (t *Topology) Depart() (Topology, bool) {
-	named := make([]bool, t.Seats+1)
-	for b := range t.Sets {
-		s := &t.Sets[b]
-		for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
-			for _, seat := range list {
-				named[seat] = true
-			}
-		}
-	}
+	named := t.named()
 	gone := func(n Node) bool { return n.State == Leaving && !named[n.Seat] }
 	if !slices.ContainsFunc(t.Nodes, gone) {
 		return Topology{}, false
@@ -177,4 +167,18 @@ func (t *Topology) Depart() (Topology, bool) {
 		s.Strays = next.strays(s, nil)
 	}
 	return next, true
+}
+
+// named tells of each seat whether a set needs it.
+func (t *Topology) named() []bool {
+	named := make([]bool, t.Seats+1)
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
+			for _, seat := range list {
+				named[seat] = true
+			}
+		}
+	}
+	return named
 }

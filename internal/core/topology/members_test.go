@@ -19,7 +19,7 @@ func done(t interface{ Fatal(...any) }, top topology.Topology) topology.Topology
 			t.Fatal(err)
 		}
 		if top.Moving() > 0 {
-			top = top.Switch(all(top))
+			top = top.Switch(all(top), nil)
 			top = top.Release(all(top))
 			continue
 		}
@@ -179,7 +179,7 @@ func TestStraysDoNotJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	top = top.Switch(all(top))
+	top = top.Switch(all(top), nil)
 	top = top.Release(all(top))
 	var strays []unkai.Bucket
 	n11, _ := top.Node(11)
@@ -195,7 +195,7 @@ func TestStraysDoNotJoin(t *testing.T) {
 			t.Fatalf("bucket %d: %+v", b, s)
 		}
 	}
-	next = next.Switch(all(next))
+	next = next.Switch(all(next), nil)
 	next = next.Release(all(next))
 	if _, ok := next.Depart(); ok {
 		t.Error("a node left that still holds what another could not join")
@@ -236,7 +236,7 @@ func TestChangesOfAllKinds(t *testing.T) {
 				next = joined(t, top, topology.Node{ID: last, Weight: 1})
 				next, err = next.Replace(pick("old"), last)
 			case 4:
-				next, err = top.Weigh(pick("heavier"), rapid.IntRange(1, 3).Draw(t, "weight"))
+				next, err = top.Weigh(topology.Change{Nodes: []unkai.NodeID{pick("heavier")}, Weight: rapid.IntRange(1, 3).Draw(t, "weight")})
 			case 5:
 				if next, err = top.Reborn(pick("reborn")); err == nil {
 					next, err = next.Attach(next.Nodes[len(next.Nodes)-1].ID)

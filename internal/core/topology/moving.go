@@ -32,7 +32,7 @@ func (t *Topology) send(b int, target []unkai.Seat) {
 	case sameMembers(s.Replicas, target):
 		s.Replicas = target // another coordinator, and nothing else
 	case slices.ContainsFunc(s.Strays, func(seat unkai.Seat) bool { return slices.Contains(target, seat) }):
-		// It is sent when they have forgotten it (Rebalance).
+		t.held++ // it is sent when they have forgotten it
 	case !t.anySeated(s.Replicas): // all who held it have lost it
 		s.Replicas, s.Epoch = target, t.Epoch
 	default:
@@ -106,10 +106,15 @@ func (t *Topology) Arrived(b unkai.Bucket, settled []unkai.Seat) bool {
 }
 
 // Switch is the topology in which these buckets are read at their joining sets.
-func (t *Topology) Switch(buckets []unkai.Bucket) Topology {
+// Size gives what was brought of a bucket to each new replica, in bytes, for
+// the account of the job; nil: nobody knows.
+func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64) Topology {
 	next := t.next()
 	for _, b := range buckets {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
+			if next.Job != nil {
+				next.Job.Moved.add(s, b, size)
+			}
 			*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas, Strays: s.Strays}
 		}
 	}

@@ -34,8 +34,17 @@ type Topology struct {
 	// Removed are the nodes that have left last. They may not come back under
 	// their old ids.
 	Removed []unkai.NodeID `json:"removed,omitempty"`
+	// Job is what is being done now; nil: nothing. History are the last ones, the
+	// latest at the end, and Jobs is how many there were.
+	Job     *Job  `json:"job,omitempty"`
+	History []Job `json:"history,omitempty"`
+	Jobs    int   `json:"jobs,omitempty"`
+	// Throttle is how many bytes in a second each node may bring on their way; 0:
+	// as many as it can.
+	Throttle int64 `json:"throttle,omitempty"`
 
 	routes []Route
+	held   int // buckets that could not set out in this change, because of strays
 }
 
 // Node is a member in its present incarnation.
@@ -132,8 +141,10 @@ func (t *Topology) validate() error {
 		return fmt.Errorf("%d sets for %d buckets", len(t.Sets), t.Buckets)
 	case t.Flushed > t.Epoch:
 		return fmt.Errorf("flushed in epoch %d", t.Flushed)
-	case len(t.Removed) > maxRemoved:
-		return fmt.Errorf("%d nodes that have left are more than %d", len(t.Removed), maxRemoved)
+	case len(t.Removed) > maxRemoved || len(t.History) > maxHistory:
+		return fmt.Errorf("%d nodes that have left and %d jobs are more than are kept", len(t.Removed), len(t.History))
+	case t.Throttle < 0:
+		return fmt.Errorf("a throttle of %d bytes in a second", t.Throttle)
 	}
 	for i, n := range t.Nodes {
 		switch {

@@ -59,7 +59,7 @@ func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all)
+	top = top.Switch(all, nil)
 	top = top.Release(all)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
@@ -344,7 +344,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 			pause(50)
 		}
 	}
-	step(current.Switch(all), nil)
+	step(current.Switch(all, nil), nil)
 	pause(500)
 	step(current.Release(all), nil)
 }
