@@ -168,7 +168,7 @@ func outwardAddress() string {
 
 // self is this node as it wants to be in the topology.
 func (n *Node) self() topology.Node {
-	return topology.Node{ID: n.id, Weight: n.cfg.Weight, Zone: n.cfg.Zone}
+	return topology.Node{ID: n.id, Weight: n.cfg.Weight, Zone: n.cfg.Zone, Manual: n.cfg.Attach == Manual}
 }
 
 // join asks the nodes that were named to let this one in, until one has.

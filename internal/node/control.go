@@ -9,6 +9,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/antientropy"
 )
 
 // control is a question between nodes that is not about data, or its answer:
@@ -41,7 +42,14 @@ type join struct {
 type settled struct {
 	Epoch   unkai.Epoch    `json:"epoch"`
 	Buckets []unkai.Bucket `json:"buckets"`
+	Bytes   []int64        `json:"bytes"` // of each of them
 	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
+}
+
+func settledBy(e unkai.Epoch, m *antientropy.Mover) *settled {
+	s := &settled{Epoch: e, Forgot: m.Forgot()}
+	s.Buckets, s.Bytes = m.Settled()
+	return s
 }
 
 // load asks how a node is. The answer says so.
@@ -55,6 +63,8 @@ type load struct {
 	Epoch  uint32 `json:"epoch"`
 	Listen string `json:"listen"`
 	HTTP   string `json:"http"`
+	// Away are the nodes that this one cannot reach.
+	Away []unkai.NodeID `json:"away,omitempty"`
 }
 
 // changeLimit is how long a node tries to have a change of the topology decided.
@@ -86,7 +96,7 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		if top == nil || mover == nil || top.Epoch < q.Settled.Epoch {
 			return nil, fmt.Errorf("this node has not come to epoch %d yet", q.Settled.Epoch)
 		}
-		a.Settled = &settled{Epoch: top.Epoch, Buckets: mover.Settled(), Forgot: mover.Forgot()}
+		a.Settled = settledBy(top.Epoch, mover)
 	case q.Load != nil:
 		a.Load = n.load()
 	default:

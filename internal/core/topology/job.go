@@ -94,6 +94,8 @@ var (
 	ErrBusy = errors.New("one job at a time")
 	// ErrIdle says that none is.
 	ErrIdle = errors.New("topology: no job is running")
+	// ErrForgetting says that a plan cannot be made yet.
+	ErrForgetting = errors.New("a node that shall hold them has yet to forget what it held of them before; try again when it is alive")
 )
 
 // Apply is the topology in which what a change wants is on its way.

@@ -97,7 +97,7 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 		return Plan{}, err
 	}
 	if next.held > 0 {
-		return Plan{}, fmt.Errorf("topology: %d buckets cannot set out yet: a node that shall hold them has yet to forget what it held of them before; try again in a moment", next.held)
+		return Plan{}, fmt.Errorf("topology: %d buckets cannot set out yet: %w", next.held, ErrForgetting)
 	}
 	size := t.Sizes(loads)
 	p := Plan{Change: c, Epoch: t.Epoch, next: next}
@@ -114,6 +114,9 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	p.duration(size, dead)
 	return p, nil
 }
+
+// Quorum is the effective N, R and W afterwards.
+func (p *Plan) Quorum() (n, r, w int) { return p.next.Quorum() }
 
 // arrived is the topology when everything has come to where it is on its way.
 func (t *Topology) arrived() Topology {

@@ -106,7 +106,7 @@ func (s *State) UnmarshalText(b []byte) error {
 
 // New is the first topology of a cluster of one node.
 func New(cluster uint64, buckets, n, r, w int, first Node) Topology {
-	first.Incarnation, first.Seat, first.State = 1, 1, Attached
+	first.Incarnation, first.Seat, first.State, first.Manual = 1, 1, Attached, false
 	t := Topology{
 		Epoch: 1, Cluster: cluster, Buckets: buckets, N: n, R: r, W: w,
 		Nodes: []Node{first}, Managers: []unkai.NodeID{first.ID}, Seats: 1, Sets: make([]Set, buckets),

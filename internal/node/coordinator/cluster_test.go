@@ -334,7 +334,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 		for failed := true; failed; {
 			c.locals[i].Settle()
 			var keys [][]byte
-			if err := c.locals[i].Keys(0, func(key []byte) bool {
+			if err := c.locals[i].Keys(0, func(key []byte, _ int) bool {
 				keys = append(keys, append([]byte(nil), key...))
 				return true
 			}); err != nil {
