@@ -138,15 +138,12 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 	if err != nil {
 		return admin.Job{}, err
 	}
-	size := top.Sizes(o.n.loads(ctx, top))
+	loads := o.n.loads(ctx, top)
 	next, err := o.n.decide(ctx, func(t *topology.Topology) (topology.Topology, error) {
-		if w.Epoch != 0 && uint32(t.Epoch) != w.Epoch {
+		if w.Epoch != 0 && uint32(t.Epoch) != w.Epoch && t.Job == nil {
 			return topology.Topology{}, fmt.Errorf("%w: the cluster has changed since the plan was made (epoch %d, now %d); look at a new one", admin.ErrConflict, w.Epoch, t.Epoch)
 		}
-		if t.Epoch != top.Epoch { // the sizes are of another
-			return topology.Topology{}, fmt.Errorf("%w: the cluster is changing (epoch %d, now %d); try again", admin.ErrConflict, top.Epoch, t.Epoch)
-		}
-		next, err := t.Begin(c, size, o.n.cfg.Now())
+		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now())
 		if err != nil {
 			err = refusal(t, err)
 		}
