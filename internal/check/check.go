@@ -132,7 +132,18 @@ const (
 
 // step gives the states in which the register may be after it answered op with
 // res in state s; none if it may not answer so.
-func step(s state, op unkai.Op, res unkai.Result) (after []any) {
+//
+// An item that expires may be gone from any moment on: which clock decides is not
+// known here. Once it is gone it must stay so.
+func step(s state, op unkai.Op, res unkai.Result) []any {
+	after := s.step(op, res)
+	if s.item.Expiry != 0 {
+		after = append(after, state{}.step(op, res)...)
+	}
+	return after
+}
+
+func (s state) step(op unkai.Op, res unkai.Result) (after []any) {
 	for _, cas := range s.uniques(op, res) {
 		before := s.item
 		before.CAS = cas

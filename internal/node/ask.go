@@ -39,7 +39,7 @@ func (n *Node) ask(ctx context.Context, to unkai.NodeID, kind peer.Kind, body []
 		}
 		return c.Reply, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, fmt.Errorf("node %v: %w", to, ctx.Err())
 	}
 }
 

@@ -212,6 +212,36 @@ func TestOneRoundTrip(t *testing.T) {
 	})
 }
 
+// The others may have promised far more than this node's replica knows of: after a
+// restart the counters of a coordinator go on far above those it had used.
+func TestOthersAreFarAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		top := c.tops[0].Load()
+		hash := top.Space().Hash([]byte("k"))
+		bucket := top.Space().Bucket(hash)
+		for _, i := range []int{1, 2} {
+			done := make(told, 1)
+			q := &replica.Call{
+				Epoch: top.Route(bucket).Epoch, Bucket: bucket, Hash: hash, Key: []byte("k"),
+				Ballot: unkai.MakeBallot(1<<40, 2), Answered: done,
+			}
+			if !c.locals[i].Prepare(q) {
+				<-done
+			}
+			if q.Status != replica.OK {
+				t.Fatal(q.Status, q.Err)
+			}
+		}
+		for _, op := range []unkai.Op{incr("k"), get("k"), {Kind: unkai.Append, Key: []byte("k"), Value: []byte("1"), Vivify: true}} {
+			if res := do(c.nodes[0], op); res[0].Status == unkai.Failed || res[0].Status == unkai.InDoubt {
+				t.Errorf("%v: %v", op.Kind, res[0])
+			}
+		}
+		time.Sleep(time.Second) // stragglers arrive
+	})
+}
+
 // Operations of many clients at three coordinators on few keys, over a network
 // that delays, loses and repeats, must look as if each key were one register.
 func TestClusterIsLinearizable(t *testing.T) {

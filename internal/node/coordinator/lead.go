@@ -20,7 +20,7 @@ func (c *Coordinator) lead(w *work, r *round) {
 
 // renew lets a round begin for new tasks.
 func (r *round) renew() {
-	r.phase, r.tries, r.until = begin, 0, time.Time{}
+	r.phase, r.tries, r.until, r.heard = begin, 0, time.Time{}, 0
 }
 
 // proceed goes on with a round as far as it goes without waiting.
@@ -114,6 +114,7 @@ func (c *Coordinator) found(w *work, r *round) bool {
 		local, call.Found = register.State{}, store.Found{}
 	}
 	p.Begin(local)
+	p.See(r.heard)
 	if r.alone() {
 		return c.foundAlone(w, r)
 	}
@@ -340,6 +341,7 @@ func (q *poll) holding() (m quorum.Mask) {
 // restart tries a round again that could not get enough, if that has a chance.
 func (c *Coordinator) restart(w *work, r *round, q *poll) bool {
 	p := &r.proposer
+	r.heard = max(r.heard, p.Tally.Seen)                           // this node's replica may have missed far more than one ballot
 	hopeless := !q.stale && p.Tally.Seen <= p.Ballot && !p.Doubt() // nobody was faster: they are away, or full
 	r.tries++
 	if hopeless || r.tries > maxTries || r.overdue() {

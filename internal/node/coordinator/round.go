@@ -26,7 +26,8 @@ type round struct {
 	serving *task // in order
 	phase   phase
 	tries   int
-	limit   int // how many tasks it may serve at once; 0: maxShared
+	heard   unkai.Ballot // the highest ballot that a try of it was refused for
+	limit   int          // how many tasks it may serve at once; 0: maxShared
 	top     *topology.Topology
 	route   *topology.Route
 	self    int   // this node's member number

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"unkai"
@@ -266,17 +267,17 @@ func (m *Manager) announce(base, t *topology.Topology) {
 	m.running.Go(func() {
 		ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeout)
 		defer cancel()
+		var told sync.WaitGroup
+		defer told.Wait()
 		slots := make(chan struct{}, announceAtOnce)
 		for _, id := range others {
 			slots <- struct{}{}
-			m.running.Add(1)
-			go func() {
-				defer m.running.Done()
+			told.Go(func() {
 				defer func() { <-slots }()
 				if _, err := m.ask(ctx, id, question{Do: tell, Value: text}); err != nil {
 					m.cfg.Log.Debug("a node was not told of a new topology", "node", id.String(), "epoch", t.Epoch, "err", err)
 				}
-			}()
+			})
 		}
 	})
 }

@@ -122,7 +122,7 @@ func (r *Local) Stats() Stats {
 // Read asks for the record of a key and reports whether the answer is there
 // already; otherwise c.Answered hears of it. What it answers is durable.
 func (r *Local) Read(c *Call) bool {
-	c.Status, c.Err, c.replica = Pending, nil, r
+	c.Status, c.Err, c.Seen, c.replica = Pending, nil, 0, r
 	if !r.admit(c) {
 		return true
 	}
@@ -170,7 +170,7 @@ const conflictRetries = 8
 func (r *Local) retry(c *Call, change func(*Local, *Call) bool) bool {
 	start := len(c.Buf)
 	for try := 0; ; try++ {
-		c.Status, c.Err, c.replica, c.Buf = Pending, nil, r, c.Buf[:start]
+		c.Status, c.Err, c.Seen, c.replica, c.Buf = Pending, nil, 0, r, c.Buf[:start]
 		done := change(r, c)
 		if !done || c.Status != Failed || try == conflictRetries || !errors.Is(c.Err, store.ErrConflict) {
 			return done

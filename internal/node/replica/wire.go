@@ -47,16 +47,15 @@ const (
 )
 
 func appendQuestion(dst []byte, a asked, c *Call) []byte {
-	marks := byte(0)
-	if c.NoValue {
+	marks, access := byte(0), uint32(c.Access)
+	if c.NoValue && a != askAccept {
 		marks |= markNoValue
 	}
-	if c.Fetched {
-		marks |= markFetched
-	}
-	access := uint32(c.Access)
-	if a == askAccept {
+	if a == askAccept { // of another call these are left over from an earlier use
 		access = c.Accessed
+		if c.Fetched {
+			marks |= markFetched
+		}
 	}
 	dst = append(dst, byte(a))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(c.Epoch))

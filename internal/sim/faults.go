@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"unkai/internal/core/topology"
+)
+
+const attachedState = topology.Attached
+
+// faults has something go wrong every few seconds, until a moment.
+func (w *World) faults(until time.Time) {
+	wait := time.Duration(500+w.bus.rng.IntN(8000)) * time.Millisecond
+	if time.Now().Add(wait).After(until) {
+		return
+	}
+	w.bus.after(wait, &event{name: "fault", do: func() {
+		w.fault()
+		w.faults(until)
+	}})
+}
+
+// fault is one thing that goes wrong, or becomes right again.
+func (w *World) fault() {
+	r := w.bus.rng
+	h := w.hosts[r.IntN(len(w.hosts))]
+	kinds := []struct {
+		name  string
+		share int
+		do    func()
+	}{
+		{"crash", 20, func() {
+			// What was in memory is lost: that may happen to one of three at a time.
+			if !w.cfg.Memory || w.unsettled() == "" && w.attached() >= 3 {
+				w.crash(h)
+				w.restart(h, 20*time.Second)
+			}
+		}},
+		{"power cut", 3, func() {
+			if !w.cfg.Memory {
+				w.powerCut()
+			}
+		}},
+		{"stall", 15, func() { w.stall(h) }},
+		{"isolate", 12, func() { w.isolate(h) }},
+		{"halves", 8, w.halves},
+		{"one way", 8, func() { w.oneWay(h) }},
+		{"heal", 20, w.mend},
+		{"clock", 8, func() { w.turnClock(h) }},
+		{"join", 6, w.join},
+	}
+	all := 0
+	for _, k := range kinds {
+		all += k.share
+	}
+	at := r.IntN(all)
+	for _, k := range kinds {
+		if at -= k.share; at < 0 {
+			w.result.Faults[k.name]++
+			w.logf("FAULT %s (host %d)", k.name, h.number)
+			k.do()
+			return
+		}
+	}
+}
+
+// restart starts a host again within some time.
+func (w *World) restart(h *host, within time.Duration) {
+	if h.life == 0 {
+		return
+	}
+	life := h.life
+	w.bus.after(time.Duration(w.bus.rng.Int64N(int64(within))), &event{name: "restart", do: func() {
+		if h.life == life && h.endpoint == nil {
+			if w.chance(200) {
+				h.addr += "1" // another port
+			}
+			w.start(h)
+		}
+	}})
+}
+
+// powerCut ends all nodes at one moment.
+func (w *World) powerCut() {
+	for _, h := range w.hosts {
+		if h.endpoint != nil {
+			w.crash(h)
+			w.restart(h, 5*time.Second)
+		}
+	}
+}
+
+// stall holds up everything that a host sends and receives.
+func (w *World) stall(h *host) {
+	d := time.Duration(w.bus.rng.Int64N(int64(10 * time.Second)))
+	h.until = time.Now().Add(d)
+	w.judge()
+	w.bus.after(d+1, &event{name: "resume", do: w.judge})
+}
+
+func (w *World) isolate(h *host) {
+	for _, o := range w.hosts {
+		w.cut[h.number][o.number], w.cut[o.number][h.number] = o != h, o != h
+	}
+	w.judge()
+}
+
+func (w *World) halves() {
+	side := make([]bool, len(w.hosts))
+	for i := range side {
+		side[i] = w.chance(500)
+	}
+	for i := range side {
+		for j := range side {
+			w.cut[i][j] = side[i] != side[j]
+		}
+	}
+	w.judge()
+}
+
+// oneWay lets a host hear and not be heard by some, or the other way round.
+func (w *World) oneWay(h *host) {
+	out := w.chance(500)
+	for _, o := range w.hosts {
+		if o == h || w.chance(300) {
+			continue
+		}
+		if out {
+			w.cut[h.number][o.number] = true
+		} else {
+			w.cut[o.number][h.number] = true
+		}
+	}
+	w.judge()
+}
+
+// mend joins what was cut.
+func (w *World) mend() {
+	for i := range w.cut {
+		clear(w.cut[i])
+	}
+	w.judge()
+}
+
+// turnClock sets a clock wrong, mostly by little.
+func (w *World) turnClock(h *host) {
+	most := []time.Duration{100 * time.Millisecond, 5 * time.Second, time.Hour}[w.bus.rng.IntN(3)]
+	skew := time.Duration(w.bus.rng.Int64N(int64(2*most))) - most
+	h.mu.Lock()
+	h.skew = skew
+	h.mu.Unlock()
+}
+
+// join starts a host that has never been there.
+func (w *World) join() {
+	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 }); i >= 0 {
+		w.start(w.hosts[i])
+	}
+}
+
+// heal undoes everything that went wrong.
+func (w *World) heal() {
+	w.mend()
+	for _, h := range w.hosts {
+		h.until = time.Time{}
+		h.mu.Lock()
+		h.skew = 0
+		h.mu.Unlock()
+		if h.life > 0 && h.endpoint == nil {
+			w.start(h)
+		}
+	}
+	w.weather = Weather{}
+	w.judge()
+}

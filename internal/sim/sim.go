@@ -1,0 +1,393 @@
+// Package sim is the world in one process: whole, unchanged nodes on a simulated
+// network, disks that forget what was not durable, clocks that are wrong, and
+// faults. It runs in virtual time, and one seed is one run. For tests only.
+package sim
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/check"
+	"unkai/internal/node"
+	"unkai/internal/peer"
+	"unkai/internal/store"
+)
+
+// Config says what world it is. The zero value of a field is a sensible one but
+// for Seed, Dir and Length.
+type Config struct {
+	Seed   uint64
+	Dir    string        // for the nodes' own files
+	Length time.Duration // how long clients ask while things go wrong
+	// Nodes at the beginning, and at most; 0: 3, and 5.
+	Nodes, Most int
+	// Memory has nodes keep nothing on disk: each crash is an amnesia.
+	Memory bool
+	// Clients, and how long each rests between two operations, on average.
+	Clients int
+	Rest    time.Duration
+	// Calm leaves out the faults.
+	Calm bool
+	// Weather of the network; nil: a little of everything.
+	Weather *Weather
+	// Lies has the disks lie, to see that it is found.
+	Lies bool
+	// Log, if not nil, is told what happens.
+	Log io.Writer
+}
+
+// Result is what came of a run.
+type Result struct {
+	History *check.History
+	// Trace is a hash over everything that happened, in order: equal seeds give
+	// equal ones.
+	Trace  uint64
+	Events uint64
+	// How operations ended.
+	Answered, NotApplied, InDoubt int64
+	Faults                        map[string]int
+	// Err says what did not end as it must: a node that did not start or stop, a
+	// cluster that did not recover.
+	Err error
+}
+
+const buckets = 16
+
+// World is a cluster and all that surrounds it.
+type World struct {
+	cfg     Config
+	bus     *bus
+	weather Weather
+	hosts   []*host
+	cut     [][]bool // from, to
+	zombies sync.WaitGroup
+	keys    keyring
+	result  Result
+
+	mu   sync.Mutex
+	errs []error
+}
+
+// host is a machine with one node, which may have several lives.
+type host struct {
+	w        *World
+	number   int
+	life     int
+	addr     string
+	dir      string
+	disk     *Disk
+	endpoint *endpoint     // nil while it is down; the bus's
+	until    time.Time     // it is stalled so long
+	skew     time.Duration // of its clock
+
+	mu     sync.Mutex
+	node   *node.Node
+	gone   chan struct{} // closed when this life has ended
+	cancel context.CancelFunc
+	engine *Engine
+}
+
+// Run runs one world. It must be called in a bubble of testing/synctest.
+func Run(cfg Config) *Result {
+	cfg.Nodes, cfg.Most = or(cfg.Nodes, 3), or(cfg.Most, 5)
+	cfg.Clients, cfg.Rest = or(cfg.Clients, 6), or(cfg.Rest, 100*time.Millisecond)
+	w := &World{cfg: cfg, bus: newBus(cfg.Seed), weather: Weather{Loss: 3, Twice: 5, Slow: 3}}
+	w.result.History, w.result.Faults = new(check.History), map[string]int{}
+	w.keys.cfg = cfg
+	if cfg.Weather != nil {
+		w.weather = *cfg.Weather
+	}
+	for i := range cfg.Most {
+		w.hosts = append(w.hosts, &host{w: w, number: i, addr: fmt.Sprintf("host%d:1", i), disk: &Disk{Lies: cfg.Lies}})
+		w.cut = append(w.cut, make([]bool, cfg.Most))
+	}
+	if cfg.Log != nil {
+		w.bus.log = func(e *event) {
+			w.logf("%s %v>%v %d %.200q %x", e.name, e.from, e.to, e.kind, e.body, w.bus.trace)
+		}
+	}
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		w.live()
+	}()
+	w.bus.run(stop)
+	w.result.Trace, w.result.Events = w.bus.trace, w.bus.count
+	w.result.Err = errors.Join(w.errs...)
+	return &w.result
+}
+
+func or[T int | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+func (w *World) logf(format string, args ...any) {
+	if w.cfg.Log != nil {
+		fmt.Fprintf(w.cfg.Log, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05.000000000")}, args...)...)
+	}
+}
+
+func (w *World) fail(err error) {
+	w.mu.Lock()
+	w.errs = append(w.errs, err)
+	w.mu.Unlock()
+	w.logf("%v", err)
+}
+
+// later runs f on the bus, after a while, and waits for it.
+func (w *World) later(d time.Duration, name string, f func()) {
+	done := make(chan struct{})
+	w.bus.send(&event{name: name, plan: func(e *event) {
+		e.do = func() { f(); close(done) }
+		w.bus.after(d, e)
+	}})
+	<-done
+}
+
+// live is the course of a world.
+func (w *World) live() {
+	for i := range w.cfg.Nodes {
+		w.later(time.Duration(i)*7*time.Millisecond+time.Duration(i), "start", func() { w.start(w.hosts[i]) })
+	}
+	w.settle("at the beginning")
+	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.Length)
+	defer cancel()
+	if !w.cfg.Calm {
+		w.bus.send(&event{name: "faults", plan: func(*event) { w.faults(time.Now().Add(w.cfg.Length)) }})
+	}
+	var clients sync.WaitGroup
+	for i := range w.cfg.Clients {
+		clients.Go(func() { w.client(ctx, i) })
+	}
+	clients.Wait()
+	w.later(0, "heal", w.heal)
+	w.settle("at the end")
+	w.readAll()
+	w.stop()
+}
+
+// start begins a life of a host's node.
+func (w *World) start(h *host) {
+	h.life++
+	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d", h.number, h.life))
+	if err := inherit(h.dir, dir); err != nil {
+		w.fail(err)
+		return
+	}
+	h.dir = dir
+	seed := w.bus.rng.Uint64()
+	rng := rand.New(rand.NewPCG(seed, uint64(h.number)))
+	var mu sync.Mutex
+	cfg := node.DefaultConfig()
+	cfg.Data, cfg.Listen, cfg.HTTP, cfg.Peer, cfg.Buckets = dir, "", "", h.addr, buckets
+	cfg.Log = slog.New(slog.DiscardHandler)
+	if w.cfg.Log != nil {
+		cfg.Log = slog.New(slog.NewTextHandler(w.cfg.Log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("host", h.number)
+	}
+	cfg.Now = func() int64 { return time.Now().Add(h.clock()).UnixMilli() }
+	cfg.Rand = func() uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return rng.Uint64()
+	}
+	disk := h.disk
+	if w.cfg.Memory {
+		cfg.Store, disk = node.Memory, &Disk{}
+	}
+	told := uint64(0)
+	engine := Open(disk, seed, func(done func()) {
+		told++
+		w.bus.send(&event{name: "durable", from: unkai.NodeID(h.number), body: binary.BigEndian.AppendUint64(nil, told), plan: func(e *event) {
+			e.do = done
+			w.bus.after(0, e)
+		}})
+	})
+	cfg.Engine = engine
+	for _, o := range w.hosts {
+		if o != h && h.number > 0 {
+			cfg.Join = append(cfg.Join, o.addr)
+		}
+	}
+	e := &endpoint{w: w, host: h, addr: h.addr, known: map[unkai.NodeID]string{}, up: map[unkai.NodeID]bool{}}
+	cfg.Network = func(self unkai.NodeID) peer.Network {
+		e.id = self
+		w.bus.send(&event{name: "boot", from: self, plan: func(*event) {
+			h.endpoint = e
+			w.judge()
+		}})
+		return e
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	gone := make(chan struct{})
+	h.mu.Lock()
+	h.engine, h.cancel, h.gone = engine, cancel, gone
+	h.mu.Unlock()
+	w.zombies.Go(func() {
+		n, err := node.Start(ctx, cfg)
+		select {
+		case <-gone: // it crashed meanwhile
+			if n != nil {
+				w.bury(n)
+			} else if err := engine.Close(); err != nil {
+				w.fail(err)
+			}
+			return
+		default:
+		}
+		if err != nil {
+			w.fail(fmt.Errorf("host %d did not start: %w", h.number, err))
+			return
+		}
+		h.mu.Lock()
+		h.node = n
+		h.mu.Unlock()
+		<-gone
+		w.bury(n)
+	})
+}
+
+// bury ends what is left of a crashed node in this process.
+func (w *World) bury(n *node.Node) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_ = n.Stop(ctx) // its disk is broken, which it says
+}
+
+// crash ends a life of a host's node as a loss of power does.
+func (w *World) crash(h *host) {
+	e := h.endpoint
+	if e == nil {
+		return
+	}
+	h.endpoint = nil
+	e.mu.Lock()
+	e.dead = true
+	e.mu.Unlock()
+	e.lost(0)
+	for _, o := range w.hosts {
+		if o.endpoint != nil {
+			o.endpoint.lost(e.id)
+		}
+	}
+	h.mu.Lock()
+	h.node = nil
+	h.cancel()
+	h.engine.Crash()
+	close(h.gone)
+	h.mu.Unlock()
+	w.judge()
+}
+
+// inherit gives the next life its own copy of the files of the last.
+func inherit(from, to string) error {
+	if from == "" {
+		return nil
+	}
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		return fmt.Errorf("copy a node's files: %w", err)
+	}
+	return nil
+}
+
+func (h *host) running() (*node.Node, chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.node, h.gone
+}
+
+func (h *host) stalled() bool { return h.until.After(time.Now()) }
+
+func (h *host) clock() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.skew
+}
+
+// patience is how long a cluster without faults may take to be whole again.
+const patience = 5 * time.Minute
+
+// settle waits until all nodes that run are attached and nothing moves.
+func (w *World) settle(when string) {
+	until := time.Now().Add(patience)
+	for {
+		why := w.unsettled()
+		if why == "" {
+			return
+		}
+		if time.Now().After(until) {
+			w.fail(fmt.Errorf("%s: not settled after %v: %s", when, patience, why))
+			return
+		}
+		time.Sleep(101 * time.Millisecond)
+	}
+}
+
+func (w *World) unsettled() string {
+	for _, h := range w.hosts {
+		n, gone := h.running()
+		if gone == nil {
+			continue // never started
+		}
+		if n == nil {
+			return fmt.Sprintf("host %d does not serve", h.number)
+		}
+		top := n.Topology()
+		if self, ok := top.Node(n.ID()); !ok || self.State != attachedState {
+			return fmt.Sprintf("host %d is not attached: %+v", h.number, self)
+		}
+		if top.Moving() > 0 {
+			return fmt.Sprintf("host %d: %d buckets are on their way", h.number, top.Moving())
+		}
+		if first, _ := w.hosts[0].running(); first == nil || first.Topology().Epoch != top.Epoch {
+			return fmt.Sprintf("host %d is at epoch %d", h.number, top.Epoch)
+		}
+	}
+	return ""
+}
+
+// attached is how many nodes have a share.
+func (w *World) attached() int {
+	for _, h := range w.hosts {
+		if n, _ := h.running(); n != nil {
+			return len(n.Topology().Attached())
+		}
+	}
+	return 0
+}
+
+// stop ends all nodes in order, as an operator would.
+func (w *World) stop() {
+	for _, h := range w.hosts {
+		n, gone := h.running()
+		if n == nil { // it is starting still, or was never there
+			w.later(0, "crash", func() { w.crash(h) })
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if err := n.Stop(ctx); err != nil {
+			w.fail(fmt.Errorf("host %d did not stop well: %w", h.number, err))
+		}
+		cancel()
+		h.mu.Lock()
+		h.node = nil
+		h.cancel()
+		h.mu.Unlock()
+		close(gone)
+	}
+	w.zombies.Wait()
+}
+
+var _ store.Engine = (*Engine)(nil)

@@ -1,0 +1,107 @@
+package sim_test
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"unkai/internal/sim"
+)
+
+var (
+	seed   = flag.Uint64("seed", 0, "run only the world of this seed")
+	seeds  = flag.Int("seeds", 6, "how many worlds to run")
+	length = flag.Duration("length", 2*time.Minute, "how long things go wrong in each, in its own time")
+	log    = flag.String("log", "", "write everything that happens to files of this name, with a number for each run")
+)
+
+var logs int // written so far
+
+// run runs the world of a configuration.
+func run(t *testing.T, cfg sim.Config) *sim.Result {
+	t.Helper()
+	cfg.Dir = t.TempDir()
+	if *log != "" {
+		logs++
+		f, err := os.Create(fmt.Sprintf("%s.%d", *log, logs))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := bufio.NewWriter(f)
+		cfg.Log = w
+		defer func() {
+			if err := errors.Join(w.Flush(), f.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	var r *sim.Result
+	synctest.Test(t, func(*testing.T) { r = sim.Run(cfg) })
+	return r
+}
+
+// any is a configuration drawn by a seed.
+func drawn(s uint64) sim.Config {
+	r := rand.New(rand.NewPCG(s, 0xcf9))
+	cfg := sim.Config{Seed: s, Length: *length, Nodes: 1 + r.IntN(5), Most: 5, Memory: r.IntN(4) == 0, Clients: 4 + r.IntN(6)}
+	cfg.Rest = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(3)]
+	return cfg
+}
+
+// Whatever goes wrong, each key is one register, and afterwards every node
+// answers for every key.
+func TestWorlds(t *testing.T) {
+	which := []uint64{*seed}
+	if *seed == 0 {
+		which = nil
+		for range *seeds {
+			which = append(which, rand.Uint64()>>16)
+		}
+	}
+	for _, s := range which {
+		t.Run(strconv.FormatUint(s, 10), func(t *testing.T) {
+			began := time.Now()
+			cfg := drawn(s)
+			r := run(t, cfg)
+			t.Logf("%+v: %d answered, %d not applied, %d in doubt, %d events, faults %v, %v", cfg, r.Answered, r.NotApplied, r.InDoubt, r.Events, r.Faults, time.Since(began))
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+			if v := r.History.Judge(time.Minute); !v.OK {
+				path := filepath.Join(os.TempDir(), fmt.Sprintf("unkai-world-%d.html", s))
+				f, err := os.Create(path)
+				if err == nil {
+					err = errors.Join(v.Draw(f), f.Close())
+				}
+				t.Errorf("%d operations are not linearizable (undecided: %v); see %s (%v)", r.History.Len(), v.Undecided, path, err)
+			}
+			if t.Failed() {
+				t.Logf("to see it again: go test ./internal/sim -run TestWorlds -seed %d -length %v -log world", s, *length)
+			}
+		})
+	}
+}
+
+// One seed is one run, to the last message.
+func TestASeedIsOneRun(t *testing.T) {
+	s := *seed
+	if s == 0 {
+		s = rand.Uint64() >> 16
+	}
+	cfg := drawn(s)
+	cfg.Length = 30 * time.Second
+	first := run(t, cfg)
+	for range 2 {
+		if again := run(t, cfg); again.Trace != first.Trace || again.Events != first.Events || again.Answered != first.Answered {
+			t.Errorf("seed %d: %d events with trace %x, and then %d with %x", s, first.Events, first.Trace, again.Events, again.Trace)
+		}
+	}
+}
