@@ -51,7 +51,8 @@ type Share struct {
 	Node          unkai.NodeID
 	State         State // afterwards
 	Weight        int   // afterwards
-	Before, After int   // replicas
+	Zone          string
+	Before, After int // replicas
 	// Ideal is how many replicas a node of its weight should hold afterwards.
 	Ideal float64
 	// Bytes before and after it, and the most that it holds meanwhile: what
@@ -197,7 +198,7 @@ func (p *Plan) shares(before, after *Topology, loads []Load, size func(unkai.Buc
 	p.Nodes = make([]Share, len(after.Nodes))
 	at := map[unkai.Seat]*Share{} // for looking up only
 	for i, n := range after.Nodes {
-		p.Nodes[i] = Share{Node: n.ID, State: n.State, Weight: n.Weight, Ideal: after.ideal(n)}
+		p.Nodes[i] = Share{Node: n.ID, State: n.State, Weight: n.Weight, Zone: n.Zone, Ideal: after.ideal(n)}
 		at[n.Seat] = &p.Nodes[i]
 	}
 	for b := range after.Sets {
