@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,7 +112,10 @@ func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
 		return false
 	}
 	forgot := map[unkai.Seat][]unkai.Bucket{}
-	for seat, a := range s.ask(ctx, top) {
+	strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool {
+		return !s.n.here(m.ID) || len(top.Strayed(m.Seat)) == 0
+	})
+	for seat, a := range s.ask(ctx, top, strays) {
 		if len(a.Forgot) > 0 {
 			forgot[seat] = a.Forgot
 		}
@@ -184,7 +188,7 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 	said := map[unkai.Bucket][]unkai.Seat{}
 	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
 	var heard []unkai.Seat
-	for seat, a := range s.ask(ctx, top) {
+	for seat, a := range s.ask(ctx, top, top.Nodes) {
 		heard = append(heard, seat)
 		for i, b := range a.Buckets {
 			said[b] = append(said[b], seat)
@@ -212,15 +216,15 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 	}
 }
 
-// ask asks all nodes that have heard of a topology what they have settled and
-// forgotten.
-func (s *steward) ask(ctx context.Context, top *topology.Topology) map[unkai.Seat]*settled {
+// ask asks those of some nodes that have heard of a topology what they have
+// settled and forgotten.
+func (s *steward) ask(ctx context.Context, top *topology.Topology, nodes []topology.Node) map[unkai.Seat]*settled {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	out := map[unkai.Seat]*settled{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, m := range top.Nodes {
+	for _, m := range nodes {
 		wg.Go(func() {
 			a := settledBy(top.Epoch, s.n.mover)
 			if m.ID != s.n.id {

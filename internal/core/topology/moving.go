@@ -189,7 +189,7 @@ func (t *Topology) Strayed(seat unkai.Seat) (out []unkai.Bucket) {
 
 // Straying reports whether some node has something left to forget.
 func (t *Topology) Straying() bool {
-	return slices.ContainsFunc(t.Nodes, func(n Node) bool { return len(t.Strayed(n.Seat)) > 0 })
+	return slices.ContainsFunc(t.Sets, func(s Set) bool { return t.anySeated(s.Strays) })
 }
 
 // Forgot is the topology in which each seat has forgotten these buckets: it may
