@@ -3,6 +3,7 @@ package topology_test
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"testing"
@@ -152,6 +153,99 @@ func TestCancelBeforeTheSwitch(t *testing.T) {
 
 // sorted is without the order, which says who coordinates.
 func sorted(seats []unkai.Seat) []unkai.Seat { return slices.Sorted(slices.Values(seats)) }
+
+// Who was to join a cancelled bucket has to forget it, and who had something to
+// forget before still has; until then a job holds back what they shall hold.
+func TestCancelLeavesStrays(t *testing.T) {
+	top := forgotten(grown(t, first(t, 3, 2, 2), 11, 12))
+	top = begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13))
+	var moving []unkai.Bucket
+	for b := range top.Sets {
+		if len(top.Sets[b].Joining) > 0 {
+			moving = append(moving, unkai.Bucket(b))
+		}
+	}
+	for range 2 {
+		next, err := top.Cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n13, _ := next.Node(13)
+		if got := next.Strayed(n13.Seat); !slices.Equal(got, moving) {
+			t.Fatalf("node 13 has %v to forget, want %v", got, moving)
+		}
+		next, ok := next.Advance(nil, 1)
+		if !ok {
+			t.Fatal("a cancelled job does not end")
+		}
+		top = begun(t, next, attach(13))
+		if !top.Job.Held || top.Moving() > 0 {
+			t.Fatalf("%d buckets set out to a node that has not forgotten them", top.Moving())
+		}
+		if _, ok := top.Advance(nil, 1); ok {
+			t.Fatal("the job does not wait")
+		}
+	}
+	n13, _ := top.Node(13)
+	some := len(moving) / 2
+	next := top.Forgot(map[unkai.Seat][]unkai.Bucket{n13.Seat: moving[:some]})
+	next, ok := next.Advance(nil, 1)
+	if !ok || next.Moving() != some || !next.Job.Held {
+		t.Fatalf("%d of %d buckets set out, %+v", next.Moving(), some, next.Job)
+	}
+	if next = ended(t, next, nil); next.History[len(next.History)-1].Moved.Buckets != len(moving) {
+		t.Errorf("%+v", next.History)
+	}
+}
+
+// Other moves of a bucket do not let anybody off forgetting it.
+func TestStraysOutlastOtherMoves(t *testing.T) {
+	top := forgotten(grown(t, first(t, 3, 2, 2), 11, 12))
+	top = begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13))
+	next, err := top.Cancel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n13, _ := next.Node(13)
+	want := next.Strayed(n13.Seat)
+	next, _ = next.Advance(nil, 1)
+	next = begun(t, joined(t, next, topology.Node{ID: 14, Weight: 5}), attach(14))
+	if next.Moving() == 0 {
+		t.Fatal("nothing moves")
+	}
+	next = next.Switch(all(next), nil)
+	next = next.Release(all(next))
+	if got := next.Strayed(n13.Seat); !slices.Equal(got, want) {
+		t.Errorf("node 13 has %v to forget, want %v", got, want)
+	}
+}
+
+// Maps with a history are the hard ones for a placement: still nothing moves that
+// need not.
+func TestNothingMovesWithoutNeed(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		top := topology.New(3, 256, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+		last := unkai.NodeID(1)
+		for range 12 {
+			some := top.Nodes[r.IntN(len(top.Nodes))].ID
+			c := detach(some)
+			switch {
+			case len(top.Nodes) < 5 || r.IntN(3) == 0:
+				last++
+				top = joined(t, top, topology.Node{ID: last, Weight: 1 + r.IntN(2)})
+				c = attach(last)
+			case r.IntN(2) == 0:
+				c = topology.Change{Kind: topology.KindWeigh, Nodes: []unkai.NodeID{some}, Weight: 1 + r.IntN(2)}
+			}
+			before := top
+			top = ended(t, begun(t, top, c), nil)
+			if moved, least := top.History[len(top.History)-1].Moved.Replicas, least(before, top); moved != least {
+				t.Errorf("%+v: %d replicas moved, at least %d have to", c, moved, least)
+			}
+		}
+	}
+}
 
 // What was switched stays where it went; a node that has got something by then
 // stays attached, and a later job makes the shares even.
