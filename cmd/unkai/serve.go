@@ -129,6 +129,6 @@ func warn(log *slog.Logger, cfg *node.Config) {
 		log.Warn("there is no authentication: whoever reaches this address can read and change everything", "listen", cfg.Listen)
 	}
 	if cfg.HTTP != "" && !loopback(cfg.HTTP) {
-		log.Warn("there is no authentication: whoever reaches this address can read status, metrics and profiles", "http", cfg.HTTP)
+		log.Warn("there is no authentication: whoever reaches this address can read status, metrics and profiles, and remove nodes", "http", cfg.HTTP)
 	}
 }
