@@ -130,6 +130,11 @@ func (m *Mover) work(ctx context.Context) {
 	if len(todo) == 0 {
 		return
 	}
+	// First those that this node coordinates: so the replicas of a bucket do not
+	// bring the same keys at once, and the later ones find them brought.
+	slices.SortStableFunc(todo, func(a, b unkai.Bucket) int {
+		return slices.Index(top.Route(a).Members, m.Self) - slices.Index(top.Route(b).Members, m.Self)
+	})
 	m.Replica.Settle()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
