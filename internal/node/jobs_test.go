@@ -422,7 +422,7 @@ func TestTheStewardDiesDuringAJob(t *testing.T) {
 	}
 }
 
-// A dead node is replaced by itself, if that was asked for, and never one of two.
+// A dead node is replaced by itself, if that was asked for.
 func TestAutoReplace(t *testing.T) {
 	all := cluster(t, 5, func(c *node.Config) { c.AutoReplace = time.Second })
 	stop(t, all[4])
@@ -439,4 +439,51 @@ func TestAutoReplace(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 	dial(t, all[0]).check(300)
+}
+
+// Of two dead nodes none is replaced by itself; nor is one without which there
+// would be too few for N replicas. The log says so.
+func TestAutoReplaceRefuses(t *testing.T) {
+	for _, test := range []struct {
+		nodes, dead int
+		says        string
+	}{{5, 2, "an operator has to decide"}, {3, 1, "too few for 3 replicas"}} {
+		var log buffer
+		all := cluster(t, test.nodes, func(c *node.Config) {
+			c.AutoReplace = time.Second
+			c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		for _, n := range all[test.nodes-test.dead:] {
+			stop(t, n)
+		}
+		until := time.Now().Add(30 * time.Second)
+		for !strings.Contains(log.String(), test.says) {
+			if time.Now().After(until) {
+				t.Fatalf("the log does not say %q", test.says)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(time.Second) // and it stays so
+		if seen := nodes(t, all[0]); len(seen.Nodes) != test.nodes || seen.Job != nil {
+			t.Errorf("%+v", seen)
+		}
+	}
+}
+
+// buffer can be read while somebody writes.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
