@@ -79,6 +79,21 @@ func (h *History) Judge(limit time.Duration) Verdict {
 	return Verdict{OK: res == porcupine.Ok, Undecided: res == porcupine.Unknown, model: m, info: info}
 }
 
+// Guilty are the keys whose operations are not linearizable by themselves, each
+// judged for at most the given time.
+func (h *History) Guilty(limit time.Duration) (keys []string) {
+	h.mu.Lock()
+	ops := slices.Clone(h.ops)
+	h.mu.Unlock()
+	for _, part := range partition(ops) {
+		if porcupine.CheckOperationsTimeout(model(), part, limit) == porcupine.Illegal {
+			keys = append(keys, string(part[0].Input.(unkai.Op).Key))
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // Draw writes a page that shows the history and where it stops making sense.
 func (v Verdict) Draw(w io.Writer) error { return porcupine.Visualize(v.model, v.info, w) }
 

@@ -48,6 +48,15 @@ func openBook(file atomicFile, tell func(unkai.NodeID, string)) (*book, error) {
 	return b, b.learn(byName)
 }
 
+// tellOwn puts in where this node is now. That counts more than what it told in
+// earlier lives, even if its clock was set back since.
+func (b *book) tellOwn(self unkai.NodeID, addr string, now int64) error {
+	b.mu.Lock()
+	told := max(now, b.known[self].Told+1)
+	b.mu.Unlock()
+	return b.learn(map[string]address{self.String(): {Peer: addr, Told: told}})
+}
+
 // learn takes notice of addresses that are newer than those known.
 func (b *book) learn(byName map[string]address) error {
 	b.mu.Lock()

@@ -111,7 +111,7 @@ func (n *Node) openPeers() error {
 	if err != nil {
 		return err
 	}
-	return n.book.learn(map[string]address{n.id.String(): {Peer: n.peerAddress(), Told: n.since}})
+	return n.book.tellOwn(n.id, n.peerAddress(), n.since)
 }
 
 // peerKey is what the port for other nodes is protected with.

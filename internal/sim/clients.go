@@ -36,6 +36,19 @@ func (k *keyring) key(place int) []byte {
 	return fmt.Appendf(nil, "k%d.%d", place, k.used[place]/opsPerKey)
 }
 
+// doubt ages a key: each operation in doubt doubles what the judge has to think of.
+func (k *keyring) doubt(key []byte) {
+	var place, age int
+	if _, err := fmt.Sscanf(string(key), "k%d.%d", &place, &age); err != nil {
+		panic(err) // keys are made here
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.used[place]/opsPerKey == age {
+		k.used[place] += opsPerKey / 5
+	}
+}
+
 // all are the keys that were used.
 func (k *keyring) all() (keys [][]byte) {
 	k.mu.Lock()
@@ -60,7 +73,8 @@ func (w *World) client(ctx context.Context, number int) {
 			return
 		case <-time.After(time.Duration(r.ExpFloat64() * float64(w.cfg.Rest))):
 		}
-		n, gone := w.hosts[r.IntN(len(w.hosts))].running()
+		h := w.hosts[r.IntN(len(w.hosts))]
+		n, gone := h.running()
 		if n == nil {
 			continue
 		}
@@ -72,7 +86,7 @@ func (w *World) client(ctx context.Context, number int) {
 		}
 		for i, res := range ask(n, gone, ops) {
 			ends[i](res)
-			w.count(number, &ops[i], res)
+			w.count(number, h, &ops[i], res)
 			if res.Status == unkai.OK && res.Item.CAS != 0 {
 				clear(seen) // the latest only: older ones are of no use
 				seen[string(ops[i].Key)] = res.Item.CAS
@@ -106,7 +120,7 @@ func ask(n asked, gone chan struct{}, ops []unkai.Op) []unkai.Result {
 	}
 }
 
-func (w *World) count(client int, op *unkai.Op, res unkai.Result) {
+func (w *World) count(client int, h *host, op *unkai.Op, res unkai.Result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch res.Status {
@@ -114,10 +128,11 @@ func (w *World) count(client int, op *unkai.Op, res unkai.Result) {
 		w.result.NotApplied++
 	case unkai.InDoubt:
 		w.result.InDoubt++
+		w.keys.doubt(op.Key)
 	default:
 		w.result.Answered++
 	}
-	w.logf("client %d: %v %s cas %v=%v: %d %q %d %v %v", client, op.Kind, op.Key, op.Compare, unkai.Ballot(op.CAS), res.Status, res.Item.Value, res.Number, unkai.Ballot(res.Item.CAS), res.Err)
+	w.logf("client %d at host %d: %v %s cas %v=%v, expiry %d: %d %q %d %v %v", client, h.number, op.Kind, op.Key, op.Compare, unkai.Ballot(op.CAS), op.Expiry, res.Status, res.Item.Value, res.Number, unkai.Ballot(res.Item.CAS), res.Err)
 }
 
 // anyOp draws an operation.
@@ -157,7 +172,7 @@ func (w *World) readAll() {
 				end := w.result.History.Begin(1000+h.number, op)
 				res := ask(n, gone, []unkai.Op{op})[0]
 				end(res)
-				w.count(1000+h.number, &op, res)
+				w.count(1000+h.number, h, &op, res)
 				if res.Status == unkai.OK || res.Status == unkai.Miss {
 					break
 				}

@@ -217,7 +217,7 @@ func (w *World) start(h *host) {
 	})
 	cfg.Engine = engine
 	for _, o := range w.hosts {
-		if o != h && h.number > 0 {
+		if o != h && (h.number > 0 || h.life > 1) { // the first begins the cluster
 			cfg.Join = append(cfg.Join, o.addr)
 		}
 	}

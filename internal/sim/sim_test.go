@@ -81,7 +81,7 @@ func TestWorlds(t *testing.T) {
 				if err == nil {
 					err = errors.Join(v.Draw(f), f.Close())
 				}
-				t.Errorf("%d operations are not linearizable (undecided: %v); see %s (%v)", r.History.Len(), v.Undecided, path, err)
+				t.Errorf("%d operations are not linearizable (undecided: %v), those of %q; see %s (%v)", r.History.Len(), v.Undecided, r.History.Guilty(time.Second), path, err)
 			}
 			if t.Failed() {
 				t.Logf("to see it again: go test ./internal/sim -run TestWorlds -seed %d -length %v -log world", s, *length)

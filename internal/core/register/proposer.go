@@ -158,10 +158,11 @@ type Tally struct {
 	No   quorum.Mask // certainly did not
 	Lost quorum.Mask // may have
 	Seen unkai.Ballot
-	// Best is the highest ballot accepted by those who have answered, and At the
-	// first who holds it.
-	Best unkai.Ballot
-	At   int
+	// Best is the ballot of the last thing accepted by those who have answered
+	// (State.After), Epoch when that was, and At the first who holds it.
+	Best  unkai.Ballot
+	Epoch unkai.Epoch
+	At    int
 	// First is what the round proposed before, 0: nothing; Still are those whose
 	// state was just what accepting that had left.
 	First unkai.Ballot
@@ -171,9 +172,9 @@ type Tally struct {
 // Version counts what member i holds, as an answer to Confirming.
 func (t *Tally) Version(i int, s State) {
 	switch {
-	case s.Accepted > t.Best || t.Yes == 0 && t.No == 0:
+	case s.After(t.Epoch, t.Best) || t.Yes == 0 && t.No == 0:
 		t.No |= t.Yes
-		t.Best, t.At, t.Yes = s.Accepted, i, quorum.Mask(0).With(i)
+		t.Best, t.Epoch, t.At, t.Yes = s.Accepted, s.Epoch, i, quorum.Mask(0).With(i)
 	case s.Accepted == t.Best:
 		t.Yes = t.Yes.With(i)
 	default:
@@ -184,8 +185,8 @@ func (t *Tally) Version(i int, s State) {
 
 // Promise counts a promise of member i, which was in that state before.
 func (t *Tally) Promise(i int, was State) {
-	if t.Yes == 0 || was.Accepted > t.Best {
-		t.Best, t.At = was.Accepted, i
+	if t.Yes == 0 || was.After(t.Epoch, t.Best) {
+		t.Best, t.Epoch, t.At = was.Accepted, was.Epoch, i
 	}
 	if was.Accepted == t.First && was.Promised == t.First.Heir() {
 		t.Still = t.Still.With(i)

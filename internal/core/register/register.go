@@ -14,6 +14,18 @@ import "unkai"
 type State struct {
 	Promised unkai.Ballot // nothing below is accepted any more
 	Accepted unkai.Ballot // of the value held; 0: none
+	// Epoch under which it was accepted. Accept leaves it to the caller.
+	Epoch unkai.Epoch
+}
+
+// After reports whether what s holds comes after what is held at another epoch and
+// ballot: the epoch counts first. A replica that was cut off while the bucket got
+// another replica set may hold a proposal that was never chosen, at a ballot that
+// the others have not heard of and stay below. Whatever was chosen has been
+// accepted under the later epoch before the bucket is read there
+// (topology.Arrived), and nothing of an earlier epoch is chosen after that.
+func (s State) After(e unkai.Epoch, b unkai.Ballot) bool {
+	return s.Epoch > e || s.Epoch == e && s.Accepted > b
 }
 
 // Above raises the state to a bucket's floor: what the bucket has forgotten up

@@ -17,6 +17,7 @@ import (
 	"unkai/internal/core/topology"
 	"unkai/internal/node/coordinator"
 	"unkai/internal/node/replica"
+	"unkai/internal/store"
 )
 
 // cluster is four coordinators over four replicas, of which three hold all keys
@@ -42,6 +43,12 @@ const callTimeout = 200 * time.Millisecond
 
 func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 	t.Helper()
+	return newClusterOf(t, seed, loss, 2, 3)
+}
+
+// newClusterOf is one in which these nodes have been attached to the first.
+func newClusterOf(t *testing.T, seed uint64, loss float64, others ...unkai.NodeID) *cluster {
+	t.Helper()
 	c := &cluster{rng: rand.New(rand.NewPCG(seed, 99)), loss: loss}
 	c.now.Store(1_000_000)
 	top := topology.New(42, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
@@ -51,7 +58,7 @@ func newCluster(t *testing.T, seed uint64, loss float64) *cluster {
 			t.Fatal(err)
 		}
 	}
-	top, err := top.Attach(2, 3)
+	top, err := top.Attach(others...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +216,56 @@ func TestOneRoundTrip(t *testing.T) {
 		if res := do(c.nodes[1], get("n"), get("absent")); short(res[0]) != "ok 11" || short(res[1]) != "miss" {
 			t.Errorf("another coordinator: %s, %s", short(res[0]), short(res[1]))
 		}
+	})
+}
+
+// A replica that was cut off while its bucket got another set holds a proposal that
+// was never chosen, at a ballot of which the others have not heard. What they chose
+// since is what counts.
+func TestALeftoverOfAnEarlierEpochDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		top := c.tops[0].Load()
+		hash := top.Space().Hash([]byte("k"))
+		b := unkai.MakeBallot(1<<40, 3)
+		w := &store.Write{Hash: hash, Bucket: top.Space().Bucket(hash), Key: []byte("k"), Done: make(done, 1)}
+		w.Record = store.Record{Ballot: b, Promise: b.Heir(), Epoch: 1, Tombstone: true}
+		c.engines[2].Write(w)
+		if w.Err != nil {
+			t.Fatal(w.Err)
+		}
+		c.cut[0][2], c.cut[1][2] = true, true
+		if res := do(c.nodes[0], set("k", "v")); res[0].Status != unkai.OK {
+			t.Fatal(res[0])
+		}
+		c.cut[0][2], c.cut[1][2] = false, false
+		for i := range 3 {
+			for _, op := range []unkai.Op{get("k"), {Kind: unkai.Get, Key: []byte("k"), Retouch: true}} {
+				if res := do(c.nodes[i], op); short(res[0]) != "ok v" {
+					t.Errorf("node %d: %s", i, short(res[0]))
+				}
+			}
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
+	})
+}
+
+type done chan struct{}
+
+func (d done) WriteDone(*store.Write) { d <- struct{}{} }
+
+// In a set of two, one is enough to promise. It is not enough to say that a key is
+// absent: the cluster may have gone on without this node, which has not heard of it.
+func TestOneOfTwoKnowsNothingAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClusterOf(t, 1, 0, 2)
+		c.cut[1][0] = true
+		for _, op := range []unkai.Op{{Kind: unkai.Touch, Key: []byte("k")}, {Kind: unkai.Delete, Key: []byte("k")}, get("k")} {
+			if res := do(c.nodes[1], op); res[0].Status != unkai.Failed && res[0].Status != unkai.InDoubt {
+				t.Errorf("%v: %v", op.Kind, res[0])
+			}
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
 	})
 }
 

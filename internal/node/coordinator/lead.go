@@ -109,7 +109,7 @@ func (c *Coordinator) found(w *work, r *round) bool {
 		return c.fail(w, r, unkai.Result{Status: unkai.Failed, Err: ErrMoved})
 	}
 	p.Seat = self.Seat
-	local := register.State{Promised: call.Seen, Accepted: call.Found.Record.Ballot}
+	local := register.State{Promised: call.Seen, Accepted: call.Found.Record.Ballot, Epoch: call.Found.Record.Epoch}
 	if call.Status != replica.OK { // damaged, say: the others have to know
 		local, call.Found = register.State{}, store.Found{}
 	}
@@ -308,7 +308,10 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 		return c.propose(w, r)
 	}
 	p.Propose()
-	if !c.apply(w, r, &best.Found) && !p.Doubt() && (q.tally.Best == 0 || r.route.Chosen(q.epoch, q.holding()) && !r.unsettled(q)) {
+	// That nobody has it is an answer only if those who say so could answer a read:
+	// fewer may be enough to promise, and the cluster may have gone on without them.
+	absent := q.tally.Best == 0 && r.route.Read.Enough(p.Tally.Yes)
+	if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || r.route.Chosen(q.tally.Epoch, q.holding()) && !r.unsettled(q)) {
 		return c.settle(w, r)
 	}
 	return c.propose(w, r)
@@ -317,7 +320,7 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 // unsettled reports whether a task wants the joining set to hold what is chosen,
 // and that is not known.
 func (r *round) unsettled(q *poll) bool {
-	if !r.route.Joining || q.tally.Best == 0 || q.epoch >= r.route.Since {
+	if !r.route.Joining || q.tally.Best == 0 || q.tally.Epoch >= r.route.Since {
 		return false
 	}
 	for t := r.serving; t != nil; t = t.next {

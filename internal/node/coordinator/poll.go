@@ -27,7 +27,6 @@ type poll struct {
 
 	mu    sync.Mutex
 	tally register.Tally
-	epoch unkai.Epoch // under which tally.Best was accepted
 	asked quorum.Mask
 	open  int  // asked and not answered
 	over  bool // decided: the tally stands still
@@ -135,18 +134,12 @@ func (q *poll) count(a *ask) {
 	t, i := &q.tally, a.member
 	switch a.Status {
 	case replica.OK:
-		accepted := a.Found.Record.Ballot
+		rec := &a.Found.Record
 		switch q.phase {
 		case register.Confirming:
-			if t.Yes|t.No == 0 || accepted > t.Best {
-				q.epoch = a.Found.Record.Epoch
-			}
-			t.Version(i, register.State{Promised: a.Seen, Accepted: accepted})
+			t.Version(i, register.State{Promised: a.Seen, Accepted: rec.Ballot, Epoch: rec.Epoch})
 		case register.Preparing:
-			if t.Yes == 0 || accepted > t.Best {
-				q.epoch = a.Found.Record.Epoch
-			}
-			t.Promise(i, register.State{Promised: a.Found.Record.Promise, Accepted: accepted})
+			t.Promise(i, register.State{Promised: rec.Promise, Accepted: rec.Ballot, Epoch: rec.Epoch})
 		default:
 			t.Accept(i)
 		}
@@ -187,7 +180,7 @@ func (q *poll) decided() bool {
 }
 
 // chosen reports whether the highest version seen is certainly chosen.
-func (q *poll) chosen() bool { return q.route.Chosen(q.epoch, q.tally.Yes) }
+func (q *poll) chosen() bool { return q.route.Chosen(q.tally.Epoch, q.tally.Yes) }
 
 // reopen makes a poll that was decided for want of answers wait for more.
 func (q *poll) reopen() {
@@ -239,6 +232,6 @@ func (q *poll) recycle() {
 		clear(q.asks)
 	}
 	q.work, q.round, q.task, q.route = nil, nil, nil, nil
-	q.tally, q.epoch, q.asked, q.over, q.left, q.err, q.stale = register.Tally{}, 0, 0, false, false, nil, false
+	q.tally, q.asked, q.over, q.left, q.err, q.stale = register.Tally{}, 0, false, false, nil, false
 	q.c.polls.Put(q)
 }

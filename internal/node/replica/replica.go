@@ -246,7 +246,7 @@ func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetche
 }
 
 func state(f *store.Found, floor unkai.Ballot) register.State {
-	return register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot}.Above(floor)
+	return register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot, Epoch: f.Record.Epoch}.Above(floor)
 }
 
 func (r *Local) lockOf(c *Call) *lock {
