@@ -147,6 +147,7 @@ func idOf(t *testing.T, n *node.Node) string {
 }
 
 func TestAttachWaitsForTheOperator(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 3, plain)
 	extra := []*node.Node{built(t, manual, all[0].Peer()), built(t, manual, all[0].Peer())}
 	for range 60 { // longer than attaching by itself takes
@@ -180,6 +181,7 @@ func TestAttachWaitsForTheOperator(t *testing.T) {
 // A node is drained while clients write, and then stops by itself; its directory
 // is of no use any more.
 func TestDetachALiveNode(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 4, plain)
 	dir := t.TempDir()
 	leaver := built(t, func(c *node.Config) { c.Data, c.Store = dir, node.Disk }, all[0].Peer())
@@ -232,6 +234,7 @@ func TestDetachALiveNode(t *testing.T) {
 
 // What a dead node held is brought by the others; when it comes back it is told.
 func TestDetachADeadNode(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 4, plain)
 	dir := t.TempDir()
 	dead := built(t, func(c *node.Config) { c.Data, c.Store = dir, node.Disk }, all[0].Peer())
@@ -277,6 +280,7 @@ func TestDetachADeadNode(t *testing.T) {
 }
 
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 3, plain)
 	by := built(t, manual, all[0].Peer())
 	p, j := begin(t, by, "replace", idOf(t, all[1]), by.Peer())
@@ -296,6 +300,7 @@ func TestReplace(t *testing.T) {
 // A job that is throttled to almost nothing waits, can be paused and resumed, and
 // goes on at once when the throttle is lifted; another one is refused meanwhile.
 func TestPauseResumeThrottle(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 4, plain)
 	var seen admin.Jobs
 	if code, text := post(t, all[1], "/v1/job", admin.Order{Do: "throttle", Throttle: 1}, &seen); code != 200 || seen.Throttle != 1 {
@@ -333,6 +338,7 @@ func TestPauseResumeThrottle(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 3, plain)
 	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 200}, nil)
 	extra := built(t, manual, all[0].Peer())
@@ -366,6 +372,7 @@ func TestCancel(t *testing.T) {
 
 // Of two who ask at once one gets a job; the other is told which.
 func TestTwoJobsAtOnce(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 4, plain)
 	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1000}, nil)
 	codes := make([]int, 2)
@@ -392,6 +399,7 @@ func TestTwoJobsAtOnce(t *testing.T) {
 // The steward dies in the middle of a job, with a manager's vote: another one
 // goes on.
 func TestTheStewardDiesDuringAJob(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 4, func(c *node.Config) { c.Store = node.Disk })
 	var first string
 	for _, m := range nodes(t, all[0]).Nodes {
@@ -424,6 +432,7 @@ func TestTheStewardDiesDuringAJob(t *testing.T) {
 
 // A dead node is replaced by itself, if that was asked for.
 func TestAutoReplace(t *testing.T) {
+	t.Parallel()
 	all := cluster(t, 5, func(c *node.Config) { c.AutoReplace = time.Second })
 	stop(t, all[4])
 	until := time.Now().Add(30 * time.Second)
@@ -444,6 +453,7 @@ func TestAutoReplace(t *testing.T) {
 // Of two dead nodes none is replaced by itself; nor is one without which there
 // would be too few for N replicas. The log says so.
 func TestAutoReplaceRefuses(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		nodes, dead int
 		says        string
