@@ -18,6 +18,7 @@ import (
 type member struct {
 	*process
 	dir, peer string
+	manual    bool // it is attached by hand
 }
 
 // cluster is some of them.
@@ -56,6 +57,9 @@ func (c *cluster) run(i int, join string) {
 	args := []string{"serve", "--data", m.dir, "--listen", addr, "--peer", m.peer, "--http", web, "--cache", "16MiB", "--log-level", "debug"}
 	if join != "" && join != m.peer {
 		args = append(args, "--join", join)
+	}
+	if m.manual {
+		args = append(args, "--attach", "manual")
 	}
 	m.process = launch(c.t, fmt.Sprint("node ", i+1), program, args...)
 	m.addr, m.http = addr, web

@@ -34,6 +34,11 @@ func (n *Node) load() *load {
 	l := &load{State: n.state, Listen: addrOf(n.listen), HTTP: addrOf(n.http)}
 	if top := n.topology(); top != nil {
 		l.Epoch = uint32(top.Epoch)
+		for _, m := range top.Nodes {
+			if !n.here(m.ID) {
+				l.Away = append(l.Away, m.ID)
+			}
+		}
 	}
 	if n.state == "" {
 		s := n.engine.Stats()
@@ -61,6 +66,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 		out.Managers = append(out.Managers, id.String())
 	}
 	out.Survives, out.Unavailable = n.survives(top)
+	out.Job = n.describeJobs(top).Running
 	where := n.book.nodes()
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
@@ -68,7 +74,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for i, m := range top.Nodes {
 		node := &out.Nodes[i]
 		*node = admin.Node{
-			ID: m.ID.String(), Peer: where[m.ID].Peer, Zone: m.Zone, Weight: m.Weight, State: m.State.String(),
+			ID: m.ID.String(), Peer: where[m.ID].Peer, Zone: m.Zone, Weight: m.Weight, State: m.State.String(), Manual: m.Manual,
 			Incarnation: uint32(m.Incarnation), Manager: slices.Contains(top.Managers, m.ID), Alive: n.here(m.ID),
 		}
 		wg.Go(func() { n.fillLoad(ctx, m.ID, node) })

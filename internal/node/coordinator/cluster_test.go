@@ -66,7 +66,7 @@ func newClusterOf(t *testing.T, seed uint64, loss float64, others ...unkai.NodeI
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all)
+	top = top.Switch(all, nil)
 	top = top.Release(all)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
@@ -453,7 +453,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 		for failed := true; failed; {
 			c.locals[i].Settle()
 			var keys [][]byte
-			if err := c.locals[i].Keys(0, func(key []byte) bool {
+			if err := c.locals[i].Keys(0, func(key []byte, _ int) bool {
 				keys = append(keys, append([]byte(nil), key...))
 				return true
 			}); err != nil {
@@ -463,7 +463,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 			pause(50)
 		}
 	}
-	step(current.Switch(all), nil)
+	step(current.Switch(all, nil), nil)
 	pause(500)
 	step(current.Release(all), nil)
 }

@@ -20,6 +20,7 @@ type fan struct {
 	groups []*group
 	ended  chan *group
 	until  time.Time
+	wait   time.Duration          // for a newer topology, last
 	reads  bool                   // nothing in the batch changes anything
 	tried  map[int][]unkai.NodeID // by operation: who was asked in vain
 }
@@ -74,8 +75,26 @@ func (f *fan) again(i int, at unkai.NodeID) {
 	f.g.retried.Add(1)
 }
 
-// maxRounds bounds how often operations are brought to other nodes.
-const maxRounds = 8
+const (
+	// maxRounds bounds how often operations are brought to other nodes.
+	maxRounds = 32
+	// lag is how long is waited for a newer topology at first, and then twice as
+	// long each time, up to maxLag.
+	lag    = time.Millisecond
+	maxLag = 64 * time.Millisecond
+)
+
+// lagging reports whether all of a key's nodes have said that others hold it:
+// then this node or they have yet to hear of the present topology.
+func (f *fan) lagging(i, round int) bool {
+	return len(f.tried[i]) > 0 && wandering(f.b.Results[i]) && round < maxRounds && time.Now().Before(f.until)
+}
+
+// pause waits for a newer topology.
+func (f *fan) pause() {
+	f.wait = min(max(2*f.wait, lag), maxLag)
+	time.Sleep(f.wait)
+}
 
 // round brings each operation to a node and returns those that have to be
 // brought to another one.
@@ -86,6 +105,11 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 	var own *group
 	for _, i := range todo {
 		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads)
+		if at == 0 && f.lagging(i, round) {
+			delete(f.tried, i)
+			rest = append(rest, i)
+			continue
+		}
 		if at == 0 || round > maxRounds || round > 0 && time.Now().After(f.until) {
 			if f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i]) {
 				f.b.Results[i] = unkai.Result{Status: unkai.Failed, Err: errNowhere}
@@ -99,6 +123,7 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 		}
 		f.groups[k].ops = append(f.groups[k].ops, i)
 	}
+	lags := len(rest) > 0
 	waiting := 0
 	for _, gr := range f.groups {
 		if gr.to == g.cfg.Self {
@@ -121,6 +146,9 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 			continue
 		}
 		waiting--
+	}
+	if lags {
+		f.pause()
 	}
 	slices.Sort(rest)
 	return rest

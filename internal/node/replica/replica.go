@@ -295,8 +295,9 @@ func (r *Local) empty(b unkai.Bucket) bool {
 }
 
 // Keys passes the keys of a bucket that somebody can see, or might, to yield,
-// until that returns false. The key is valid during the call only.
-func (r *Local) Keys(b unkai.Bucket, yield func(key []byte) bool) error {
+// with the bytes of key and value, until that returns false. The key is valid
+// during the call only.
+func (r *Local) Keys(b unkai.Bucket, yield func(key []byte, size int) bool) error {
 	top := r.topology()
 	for e, err := range r.engine.Scan(b) {
 		if err != nil {
@@ -305,7 +306,7 @@ func (r *Local) Keys(b unkai.Bucket, yield func(key []byte) bool) error {
 		if e.Record.Ballot == 0 || top.Forgotten(e.Record.Epoch) {
 			continue
 		}
-		if !yield(e.Key) {
+		if !yield(e.Key, len(e.Key)+len(e.Record.Item.Value)) {
 			return nil
 		}
 	}

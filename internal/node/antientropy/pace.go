@@ -1,0 +1,56 @@
+package antientropy
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// paceLooks is how often who waits looks whether the throttle has changed.
+const paceLooks = 100 * time.Millisecond
+
+// pace keeps what several goroutines bring together below a throttle that may
+// change at any time. The zero value is ready.
+type pace struct {
+	mu   sync.Mutex
+	owed float64 // bytes brought for which nobody has waited yet
+	at   time.Time
+}
+
+// wait waits until so many bytes more have been within the throttle that rate
+// gives: bytes in a second, 0 for any number. It ends when rate or ctx do.
+func (p *pace) wait(ctx context.Context, bytes int, rate func() (int64, error)) error {
+	for first := true; ; first = false {
+		limit, err := rate()
+		if err != nil {
+			return err
+		}
+		if !first {
+			bytes = 0
+		}
+		left := p.owe(bytes, limit)
+		if left <= 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(left, paceLooks)):
+		}
+	}
+}
+
+// owe adds bytes, takes off what the time since allows for, and tells how long to
+// wait for the rest.
+func (p *pace) owe(bytes int, limit int64) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if limit == 0 {
+		p.owed, p.at = 0, now
+		return 0
+	}
+	p.owed = max(0, p.owed-now.Sub(p.at).Seconds()*float64(limit)) + float64(bytes)
+	p.at = now
+	return time.Duration(p.owed / float64(limit) * float64(time.Second))
+}
