@@ -16,6 +16,9 @@ import (
 // decide, wherever they are.
 type operator struct{ n *Node }
 
+// Operator is what the side door may ask for, without the door.
+func (n *Node) Operator() admin.Operator { return operator{n} }
+
 // askLoads asks all nodes how they are, in the order of the topology; nil for one
 // that does not answer.
 func (n *Node) askLoads(ctx context.Context, top *topology.Topology) []*load {
