@@ -192,13 +192,18 @@ var valueSum = crc32.MakeTable(crc32.Castagnoli)
 // held is what one replica holds of a key.
 func (n *Node) held(ctx context.Context, top *topology.Topology, id unkai.NodeID, key []byte) admin.Held {
 	out := admin.Held{Node: id.String()}
-	to := n.localReplica()
-	switch {
+	var to coordinator.Replica
+	switch own := n.localReplica(); {
 	case id == 0:
 		out.Error = "an incarnation that has passed"
 		return out
 	case id != n.id:
 		to = n.remote(id)
+	case own == nil:
+		out.Error = "this node is starting"
+		return out
+	default:
+		to = own
 	}
 	hash := top.Space().Hash(key)
 	bucket := top.Space().Bucket(hash)
@@ -234,7 +239,7 @@ type heldDone chan struct{}
 // CallAnswered implements replica.Answered.
 func (h heldDone) CallAnswered(*replica.Call) { close(h) }
 
-func (n *Node) localReplica() coordinator.Replica {
+func (n *Node) localReplica() *replica.Local {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.replica

@@ -111,6 +111,10 @@ func (p *Proposer) Never() bool { return p.managers-p.no < Majority(p.managers) 
 // ballot, else the proposer's own.
 func (p *Proposer) Value() []byte { return p.value }
 
+// Found is the ballot at which a manager had accepted Value; zero: none had accepted
+// anything.
+func (p *Proposer) Found() Ballot { return p.best }
+
 // Propose goes on from promises to accepts.
 func (p *Proposer) Propose() { p.yes, p.no = 0, 0 }
 

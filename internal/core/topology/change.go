@@ -111,11 +111,34 @@ func (t *Topology) Reborn(id unkai.NodeID) (Topology, error) {
 		}
 		n.Incarnation++
 		if n.State != Leaving {
+			n.Manual = n.Manual && n.State == Recognised // who had a share gets one again
 			n.State = Recognised
 		}
+		next.bereave()
 		return next, nil
 	}
 	return Topology{}, fmt.Errorf("topology: node %v: %w", id, ErrRemoved) // it has been one
+}
+
+// bereave lets no bucket wait for a seat that has passed. A joining set with one in
+// it would never have its quorum for certain: it is dropped as by Cancel, and the
+// bucket sets out again with the next change. A set of which all have passed has
+// lost what it held, unless the set that is leaving still has it all.
+func (t *Topology) bereave() {
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		passed := func(seat unkai.Seat) bool { return !t.anySeated([]unkai.Seat{seat}) }
+		if slices.ContainsFunc(s.Joining, passed) {
+			*s = Set{Epoch: t.Epoch, Replicas: s.Replicas, Strays: t.strays(s, s.Joining)}
+		}
+		switch {
+		case t.anySeated(s.Replicas):
+		case len(s.Joining) > 0:
+			*s = Set{Epoch: t.Epoch, Replicas: s.Joining, Strays: s.Strays}
+		case t.anySeated(s.Leaving):
+			*s = Set{Epoch: t.Epoch, Replicas: s.Leaving, Strays: s.Strays}
+		}
+	}
 }
 
 // unknown is the error about a node that is not there.

@@ -130,12 +130,12 @@ func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
 }
 
 // outnumber reports whether the seats of a set that have heard of an epoch are so
-// many that the others are no quorum.
+// many that the others are no quorum. A seat that has passed says nothing any more.
 func (t *Topology) outnumber(set, heard []unkai.Seat) bool {
 	read, write := t.needs(len(set))
 	not := 0
 	for _, seat := range set {
-		if !slices.Contains(heard, seat) {
+		if !slices.Contains(heard, seat) && t.anySeated([]unkai.Seat{seat}) {
 			not++
 		}
 	}

@@ -219,6 +219,44 @@ func TestOneRoundTrip(t *testing.T) {
 	})
 }
 
+// What was proposed before a flush and is found after it is gone all the same.
+func TestAFlushWhileSomethingIsInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		top := c.tops[0].Load()
+		sp := top.Space()
+		key := ""
+		for i := 0; key == "" || top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] != 1; i++ {
+			key = "k" + strconv.Itoa(i)
+		}
+		if res := do(c.nodes[0], set(key, "old")); res[0].Status != unkai.OK {
+			t.Fatal(res[0])
+		}
+		time.Sleep(time.Second)
+		c.cut[0][1], c.cut[0][2] = true, true
+		appended := make(chan unkai.Result)
+		go func() {
+			appended <- do(c.nodes[0], unkai.Op{Kind: unkai.Append, Key: []byte(key), Value: []byte("+x")})[0]
+		}()
+		time.Sleep(callTimeout / 2) // this node's replica alone has accepted it
+		next := top.Flush()
+		if err := next.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range c.tops {
+			c.tops[i].Store(&next)
+		}
+		c.mu.Lock()
+		c.cut[0][1] = false
+		c.mu.Unlock()
+		t.Log((<-appended).Status)
+		if res := do(c.nodes[0], get(key)); short(res[0]) != "miss" {
+			t.Errorf("after the flush: %s", short(res[0]))
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
+	})
+}
+
 // A replica that was cut off while its bucket got another set holds a proposal that
 // was never chosen, at a ballot of which the others have not heard. What they chose
 // since is what counts.

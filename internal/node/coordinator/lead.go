@@ -281,11 +281,9 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 			s := c.stripe(r.hash)
 			s.Lock()
 			s.own(r.hash, r.route.Epoch, p.Ballot)
-			if !p.Tally.Yes.Has(r.self) {
-				// This node's replica may never hold it, and so not tell the next
-				// round that the ballot was used.
-				s.floor = max(s.floor, p.Ballot.Counter())
-			}
+			// This node's replica may never hold it, or forget it when the bucket
+			// moves, and so not tell a later round that the ballot was used.
+			s.floor = max(s.floor, p.Ballot.Counter())
 			s.Unlock()
 			return c.settle(w, r)
 		}
@@ -308,7 +306,9 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	case fate == register.Unclear:
 		return c.giveUp(w, r, errUnclear)
 	case fate == register.Stands:
-		r.item, r.fetched, r.accessed = best.Found.Record.Item, best.Found.Fetched, best.Found.Accessed
+		// It may have been flushed meanwhile: then that is what stands.
+		r.item, r.fetched, r.accessed = visible(r.top, &best.Found.Record), best.Found.Fetched, best.Found.Accessed
+		r.fresh = r.fresh && r.item.Exists()
 		p.ProposeAgain()
 		return c.propose(w, r)
 	}

@@ -66,7 +66,9 @@ func (m *Manager) answer(q question) (a answer) {
 		err = m.learn(q.Value)
 	case fetch:
 		m.mu.Lock()
-		a.Decided = m.text
+		if err = m.settled(); err == nil {
+			a.Decided = m.text
+		}
 		m.mu.Unlock()
 	default:
 		err = fmt.Errorf("%q is no question", q.Do)
@@ -98,6 +100,9 @@ func (m *Manager) promise(next decree.State) error {
 func (m *Manager) vote(q question) (answer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.settled(); err != nil {
+		return answer{}, err
+	}
 	t := m.current.Load()
 	switch {
 	case q.Epoch <= t.Epoch:

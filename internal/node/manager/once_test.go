@@ -3,8 +3,10 @@ package manager_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,3 +123,87 @@ func TestABallotIsForOneTopology(t *testing.T) {
 		time.Sleep(5 * time.Second)
 	})
 }
+
+// A flush by somebody else, which this node has not heard of, is not its own: what was
+// stored between the two must go too.
+func TestAFlushThatAnotherHasMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+		var err error
+		for id := unkai.NodeID(2); id <= 3; id++ {
+			if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if top, err = top.Attach(2, 3); err != nil {
+			t.Fatal(err)
+		}
+		net := &passage{all: map[unkai.NodeID]*manager.Manager{}}
+		for id := unkai.NodeID(1); id <= 3; id++ {
+			m, err := manager.Open(manager.Config{
+				Self: id, Topology: &memory{}, Decree: &memory{}, Network: passageWire{net, id}, Now: now,
+				Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second,
+			}, func() (topology.Topology, error) { return top, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			net.all[id] = m
+			defer func() {
+				if err := m.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		net.pass = func(_, to unkai.NodeID, _ string) (bool, bool) { return to != 2, to != 2 }
+		if err := net.all[1].Flush(0); err != nil {
+			t.Fatal(err)
+		}
+		first := net.all[1].Topology().Flushed
+		if heard := net.all[2].Topology().Epoch; heard >= first {
+			t.Fatalf("the second has heard of epoch %d", heard)
+		}
+		net.pass = func(unkai.NodeID, unkai.NodeID, string) (bool, bool) { return true, true }
+		if err := net.all[2].Flush(0); err != nil {
+			t.Fatal(err)
+		}
+		if second := net.all[2].Topology().Flushed; second <= first {
+			t.Errorf("flushed in epoch %d, and then in %d", first, second)
+		}
+		time.Sleep(5 * time.Second)
+	})
+}
+
+// Nobody is told of a topology that may be forgotten, and nothing is promised about
+// the one after it.
+func TestATopologyThatMayBeForgotten(t *testing.T) {
+	file := &memory{}
+	first := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	m, err := manager.Open(manager.Config{
+		Self: 1, Topology: file, Decree: &memory{}, Network: nobody{}, Now: now,
+		Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second,
+	}, func() (topology.Topology, error) { return first, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file.breakWith(manager.ErrUncertain)
+	if err := m.Flush(0); !errors.Is(err, manager.ErrInDoubt) {
+		t.Errorf("a change that may be forgotten: %v", err)
+	}
+	ask := func() string { return string(m.Serve(2, []byte(`{"do":"fetch"}`))) }
+	if got := ask(); !strings.Contains(got, "error") || strings.Contains(got, "decided") {
+		t.Errorf("told of it: %s", got)
+	}
+	file.breakWith(nil)
+	if got := ask(); strings.Contains(got, "error") || !strings.Contains(got, "decided") {
+		t.Errorf("when it stands: %s", got)
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Ask(context.Context, unkai.NodeID, []byte) ([]byte, error) { return nil, errLost }
