@@ -113,11 +113,19 @@ func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
 	if top := n.topology(); top == nil {
 		return nil, fmt.Errorf("this node is not a member itself yet")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
+	// Not for longer than the node that asks waits for an answer.
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
-	return n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
+			return topology.Topology{}, errNothing // its first answer was lost
+		}
 		return t.Join(node)
 	})
+	if errors.Is(err, errNothing) {
+		return n.topology(), nil
+	}
+	return top, err
 }
 
 func (n *Node) hello() *hello {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"unkai"
 	"unkai/internal/core/quorum"
 	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
@@ -225,7 +224,7 @@ func (q *poll) recycle() {
 	kept := 0
 	for i := range q.asks {
 		a := &q.asks[i]
-		a.Item, a.Key, a.Found.Record.Item, a.Err = unkai.Item{}, nil, unkai.Item{}, nil
+		a.Forget()
 		kept += cap(a.Buf)
 	}
 	if kept > maxKept {

@@ -23,6 +23,14 @@ type fan struct {
 	wait   time.Duration          // for a newer topology, last
 	reads  bool                   // nothing in the batch changes anything
 	tried  map[int][]unkai.NodeID // by operation: who was asked in vain
+	alive  []judged
+}
+
+// judged is a node and whether it was alive when the round began: operations on one
+// key must not part because it dies between them.
+type judged struct {
+	id    unkai.NodeID
+	alive bool
 }
 
 // group is what goes to one node.
@@ -66,6 +74,18 @@ func (f *fan) run(g *Gateway, b *unkai.Batch, first, last int, reads bool) {
 
 func (f *fan) end() { *f = fan{} }
 
+// judge reports whether a node is alive, and says the same for a whole round.
+func (f *fan) judge(id unkai.NodeID) bool {
+	for _, j := range f.alive {
+		if j.id == id {
+			return j.alive
+		}
+	}
+	j := judged{id, f.g.cfg.Network.Alive(id)}
+	f.alive = append(f.alive, j)
+	return j.alive
+}
+
 // again notes that an operation found nobody at a node.
 func (f *fan) again(i int, at unkai.NodeID) {
 	if f.tried == nil {
@@ -101,10 +121,10 @@ func (f *fan) pause() {
 func (f *fan) round(todo []int, round int) (rest []int) {
 	g := f.g
 	top := g.cfg.Topology()
-	f.groups = f.groups[:0]
+	f.groups, f.alive = f.groups[:0], f.alive[:0]
 	var own *group
 	for _, i := range todo {
-		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads)
+		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads, f.judge)
 		if at == 0 && f.lagging(i, round) {
 			delete(f.tried, i)
 			rest = append(rest, i)

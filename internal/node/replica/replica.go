@@ -75,6 +75,12 @@ type Call struct {
 	stage   atomic.Uint32
 }
 
+// Forget lets go of what the call was about, so that one that is kept for later
+// keeps no key or value of others; Buf stays.
+func (c *Call) Forget() {
+	c.Key, c.Item, c.Found, c.Err, c.write = nil, unkai.Item{}, store.Found{}, nil, store.Write{}
+}
+
 // Answered is told, from any goroutine, that a call has its answer. It must not
 // block.
 type Answered interface{ CallAnswered(*Call) }
