@@ -17,7 +17,7 @@ const (
 
 	// A cut lasts cutFor. Until noticed is over a node may still ask in vain: it
 	// has to learn who is away.
-	cutFor  = 4500 * time.Millisecond
+	cutFor  = 4000 * time.Millisecond
 	noticed = 2 * time.Second
 	// No answer takes longer than --request-timeout, and what a busy machine adds.
 	longest = 2*time.Second + time.Second
@@ -31,15 +31,42 @@ type shape struct {
 }
 
 // shapes are the ways in which five nodes are cut.
-func shapes() []shape {
+func (p *partitioned) shapes() []shape {
 	return []shape{
 		{name: "isolated", cut: between([]int{0}, []int{1, 2, 3, 4})},
 		{name: "halves", cut: between([]int{0, 1}, []int{2, 3, 4})},
+		p.bridge(),
 		{name: "link", cut: between([]int{1}, []int{2})},
 		{name: "deaf", cut: []link{{0, 3}, {1, 3}, {2, 3}, {4, 3}}},
 		{name: "mute", cut: []link{{4, 0}, {4, 1}, {4, 2}, {4, 3}}},
 		{name: "flapping", cut: between([]int{2}, []int{0, 1, 3, 4}), flap: true},
 	}
+}
+
+// bridge is a cut in which two pairs see each other through one node only. Of all
+// such it is the one that leaves most keys with a coordinator that cannot serve
+// them: another replica can, and the node between the pairs should find it.
+func (p *partitioned) bridge() (worst shape) {
+	most := -1
+	for middle := range hosts {
+		for i := 1; i < hosts-1; i++ {
+			rest := slices.DeleteFunc([]int{0, 1, 2, 3, 4}, func(n int) bool { return n == middle })
+			pair := []int{rest[0], rest[i]}
+			others := slices.DeleteFunc(rest, func(n int) bool { return slices.Contains(pair, n) })
+			s := shape{name: "bridge", cut: between(pair, others)}
+			n := 0
+			for _, a := range p.askers {
+				if a.node == middle && s.can(a) && s.reach(a.replicas[0], a.replicas) < enough {
+					n++
+				}
+			}
+			if n > most {
+				most, worst = n, s
+			}
+		}
+	}
+	p.t.Logf("of the keys at the bridge, %d have a coordinator that can reach no other replica", most)
+	return worst
 }
 
 // between are the links from these hosts to those, and back.
@@ -116,7 +143,7 @@ func TestPartitions(t *testing.T) {
 	}
 	p.settled(hosts)
 	p.employ()
-	for _, s := range shapes() {
+	for _, s := range p.shapes() {
 		t.Run(s.name, func(t *testing.T) { p.in(t).partition(s) })
 	}
 	t.Run("restart", func(t *testing.T) { p.in(t).restart() })
