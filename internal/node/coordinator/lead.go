@@ -135,12 +135,13 @@ func (c *Coordinator) found(w *work, r *round) bool {
 	case !changed:
 		p.Confirm()
 		return c.confirm(w, r)
-	case sure || r.blind() && r.self == 0:
+	case (sure || r.blind() && r.self == 0) && c.manned(r.route):
 		return c.propose(w, r)
 	}
 	// Who stands in for the key's own coordinator asks for promises even for what
 	// needs none: it may have missed much, and a proposal that some accept and
-	// others refuse leaves a doubt.
+	// others refuse leaves a doubt. So does whoever seems to be cut off: without a
+	// doubt another node can be asked instead.
 	return c.prepare(w, r)
 }
 

@@ -97,7 +97,7 @@ func (q *poll) put(a *ask) bool {
 	to := q.c.cfg.Local
 	if id != q.c.cfg.Self {
 		if to = q.c.remote(id); to == nil {
-			a.Status, a.Err = replica.Failed, errAway
+			a.Status, a.Err = replica.Failed, ErrAway
 			return true
 		}
 	}
@@ -161,7 +161,7 @@ func (q *poll) count(a *ask) {
 
 // note keeps the error that says most.
 func (q *poll) note(err error) {
-	if q.err == nil || errors.Is(q.err, errAway) {
+	if q.err == nil || errors.Is(q.err, ErrAway) {
 		q.err = err
 	}
 }

@@ -50,8 +50,12 @@ func (gr *group) CallDone(*peer.Call) { gr.fan.ended <- gr }
 // wandering reports whether a result says that another node has to be asked.
 func wandering(r unkai.Result) bool {
 	return r.Err != nil && r.Status == unkai.Failed &&
-		(errors.Is(r.Err, coordinator.ErrMoved) || errors.Is(r.Err, coordinator.ErrElsewhere))
+		(errors.Is(r.Err, coordinator.ErrMoved) || errors.Is(r.Err, coordinator.ErrElsewhere) || lonely(r))
 }
+
+// lonely reports whether a result says that its node reached too few replicas.
+// Others do better only if they are alive.
+func lonely(r unkai.Result) bool { return errors.Is(r.Err, coordinator.ErrAway) }
 
 // run answers the operations from first to last, but those that have a result
 // already.
@@ -107,7 +111,7 @@ const (
 // lagging reports whether all of a key's nodes have said that others hold it:
 // then this node or they have yet to hear of the present topology.
 func (f *fan) lagging(i, round int) bool {
-	return len(f.tried[i]) > 0 && wandering(f.b.Results[i]) && round < maxRounds && time.Now().Before(f.until)
+	return len(f.tried[i]) > 0 && wandering(f.b.Results[i]) && !lonely(f.b.Results[i]) && round < maxRounds && time.Now().Before(f.until)
 }
 
 // pause waits for a newer topology.
@@ -130,8 +134,9 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 			rest = append(rest, i)
 			continue
 		}
-		if at == 0 || round > maxRounds || round > 0 && time.Now().After(f.until) {
-			if f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i]) {
+		alone := lonely(f.b.Results[i])
+		if at == 0 || alone && at != g.cfg.Self && !f.judge(at) || round > maxRounds || round > 0 && time.Now().After(f.until) {
+			if !alone && (f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i])) {
 				f.b.Results[i] = unkai.Result{Status: unkai.Failed, Err: errNowhere}
 			}
 			continue
