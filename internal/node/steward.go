@@ -173,9 +173,10 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
 
 // begin begins a job that nobody has asked for.
 func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change) bool {
-	size := top.Sizes(s.n.loads(ctx, top))
+	loads := s.n.loads(ctx, top)
+	size := top.Sizes(loads)
 	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
-		next, err := t.Begin(c, size, s.n.cfg.Now())
+		next, err := t.Begin(c, size, s.n.cfg.Now(), topology.Away(loads)...)
 		if err == nil {
 			next.Job.Auto = true
 		}

@@ -98,8 +98,17 @@ var (
 	ErrForgetting = errors.New("a node that shall hold them has yet to forget what it held of them before; try again when it is alive")
 )
 
-// Apply is the topology in which what a change wants is on its way.
-func (t *Topology) Apply(c Change) (Topology, error) {
+// Apply is the topology in which what a change wants is on its way. Nodes that are
+// gone, as far as somebody can tell, do not become managers while others can.
+func (t *Topology) Apply(c Change, gone ...unkai.NodeID) (Topology, error) {
+	next, err := t.apply(c)
+	if err != nil || len(gone) == 0 {
+		return next, err
+	}
+	return next, next.reelect(t.Managers, gone)
+}
+
+func (t *Topology) apply(c Change) (Topology, error) {
 	switch c.Kind {
 	case KindAttach:
 		return t.applyAttach(c)
@@ -137,12 +146,12 @@ func (t *Topology) applyAttach(c Change) (Topology, error) {
 }
 
 // Begin is the topology in which a change is a job that runs. Size gives what a
-// bucket is thought to hold; nil: nobody knows.
-func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64) (Topology, error) {
+// bucket is thought to hold; nil: nobody knows. For gone see Apply.
+func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64, gone ...unkai.NodeID) (Topology, error) {
 	if j := t.Job; j != nil {
 		return Topology{}, fmt.Errorf("topology: job %d is running (%s): %w", j.ID, j.Kind, ErrBusy)
 	}
-	next, err := t.Apply(c)
+	next, err := t.Apply(c, gone...)
 	if err != nil {
 		return Topology{}, err
 	}
@@ -270,8 +279,8 @@ func (t *Topology) Limit(throttle int64) (Topology, error) {
 // Nothing is lost by dropping a joining set. As long as a bucket is joining, every
 // promise is asked of the present set and everything accepted needs W of it: it
 // has been a register of its own all the time, and the joining set only made it
-// harder to have something chosen.
-func (t *Topology) Cancel() (Topology, error) {
+// harder to have something chosen. For gone see Apply.
+func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) {
 	next, err := t.running()
 	if err != nil {
 		return Topology{}, err
@@ -294,6 +303,5 @@ func (t *Topology) Cancel() (Topology, error) {
 		n.Manual = n.State == Recognised && was.State == Recognised // or it would be attached again at once
 	}
 	next.Job.Outcome, next.Job.Paused, next.Job.Held = Cancelled, false, false
-	next.elect(nil)
-	return next, nil
+	return next, next.reelect(t.Managers, gone)
 }
