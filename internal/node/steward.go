@@ -15,9 +15,6 @@ const (
 	// stewardLooks is how often the steward looks whether the topology should
 	// change.
 	stewardLooks = 250 * time.Millisecond
-	// attachAfter is how long nodes that joined are waited for, so that several
-	// become one change.
-	attachAfter = 2 * time.Second
 )
 
 // errNothing: the topology is as it should be.
@@ -32,6 +29,7 @@ type steward struct {
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
 	silent  map[unkai.NodeID]time.Time // not alive since
 	refused string                     // why a dead node is not replaced; said once
+	waiting string                     // why nodes that joined are not attached; said once
 }
 
 func (n *Node) runSteward(ctx context.Context) {
@@ -144,36 +142,8 @@ func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
 	})
 }
 
-// attach gives nodes that have joined their share, when no other has come for a
-// while.
-func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
-	now := time.Now()
-	var ready []unkai.NodeID
-	latest := time.Time{}
-	for _, m := range top.Nodes {
-		if m.State != topology.Recognised || m.Manual || !s.n.here(m.ID) {
-			delete(s.joined, m.ID)
-			continue
-		}
-		since, ok := s.joined[m.ID]
-		if !ok {
-			since = now
-			s.joined[m.ID] = now
-		}
-		if since.After(latest) {
-			latest = since
-		}
-		ready = append(ready, m.ID)
-	}
-	if len(ready) == 0 || now.Sub(latest) < attachAfter {
-		return false
-	}
-	return s.begin(ctx, top, topology.Change{Kind: topology.KindAttach, Nodes: ready})
-}
-
 // begin begins a job that nobody has asked for.
-func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change) bool {
-	loads := s.n.loads(ctx, top)
+func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change, loads []topology.Load) bool {
 	size := top.Sizes(loads)
 	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
 		next, err := t.Begin(c, size, s.n.cfg.Now(), topology.Away(loads)...)
