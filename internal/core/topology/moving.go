@@ -61,6 +61,12 @@ func (t *Topology) anySeated(seats []unkai.Seat) bool {
 	})
 }
 
+// passed reports whether a seat is nobody's any more.
+func (t *Topology) passed(s unkai.Seat) bool {
+	_, ok := t.Seated(s)
+	return !ok
+}
+
 func sameMembers(a, b []unkai.Seat) bool {
 	if len(a) != len(b) {
 		return false
@@ -123,10 +129,17 @@ func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64)
 
 // Heard reports whether so many replicas know of the epoch in which a bucket was
 // switched that those who do not can neither answer a read nor accept anything
-// without them: then the leaving set is not needed any more.
+// without them: then the leaving set is not needed any more. It is as long as the
+// replicas have lost their quorum for good.
 func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
 	s := &t.Sets[b]
-	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard)
+	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard) && (t.able(s.Replicas) || !t.anySeated(s.Leaving))
+}
+
+// able reports whether a set has not lost its quorums for good.
+func (t *Topology) able(set []unkai.Seat) bool {
+	read, write := t.needs(len(set))
+	return alive(set, t.passed) >= max(read, write)
 }
 
 // outnumber reports whether the seats of a set that have heard of an epoch are so
