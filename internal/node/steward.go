@@ -30,6 +30,7 @@ type steward struct {
 	silent  map[unkai.NodeID]time.Time // not alive since
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	looked  unkai.Epoch                // whether there is something to heal
 }
 
 func (n *Node) runSteward(ctx context.Context) {
@@ -84,6 +85,7 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		s.advance(ctx, top)
 	case s.depart(ctx, top):
 	case s.attach(ctx, top):
+	case s.heal(ctx, top):
 	default:
 		s.replaceDead(ctx, top)
 	}
@@ -95,9 +97,10 @@ func (s *steward) advance(ctx context.Context, top *topology.Topology) {
 	if _, ok := top.Advance(nil, 0); !ok {
 		return // it waits
 	}
-	size := top.Sizes(s.n.loads(ctx, top))
+	loads := s.n.loads(ctx, top)
+	size := top.Sizes(loads)
 	s.change(ctx, top, "a job goes on", func(t *topology.Topology) (topology.Topology, error) {
-		next, ok := t.Advance(size, s.n.cfg.Now())
+		next, ok := t.Advance(size, s.n.cfg.Now(), topology.Away(loads)...)
 		if !ok {
 			return topology.Topology{}, errNothing
 		}

@@ -47,6 +47,8 @@ type Job struct {
 	Held bool `json:"held,omitempty"`
 
 	Before []Node `json:"before,omitempty"` // the nodes it is about, for Cancel
+	// Passed are the seats that the new node of a replace has had since it began.
+	Passed []unkai.Seat `json:"passed,omitempty"`
 }
 
 // Outcome is how a job ended.
@@ -175,58 +177,13 @@ func (t *Topology) plan(size func(unkai.Bucket) int64) {
 	}
 }
 
-// Advance is the next topology of a job of which nothing is on its way: either
-// buckets set out that had to wait, or the job has ended. False: there is no such
-// job, or it still waits.
-func (t *Topology) Advance(size func(unkai.Bucket) int64, now int64) (Topology, bool) {
-	j := t.Job
-	if j == nil || t.Moving() > 0 {
-		return Topology{}, false
-	}
-	if j.Outcome == Running && (j.Held || t.holdsLeaving()) {
-		return t.resend(size)
-	}
-	next, ok := t.Depart()
-	if !ok {
-		next = t.next()
-	}
-	next.end(now)
-	return next, true
-}
-
-// resend sends buckets on their way that could not set out before.
-func (t *Topology) resend(size func(unkai.Bucket) int64) (Topology, bool) {
-	next := t.next()
-	moved := false
-	if c := t.Job.Change; c.Kind == KindReplace {
-		from, _ := t.Node(c.Nodes[0])
-		to, _ := t.Node(c.Nodes[1])
-		if from.State == Leaving && to.State == Attached {
-			next.handOver(from.Seat, to.Seat)
-			moved = true
-		}
-	}
-	if !moved {
-		next.move()
-	}
-	next.Job.Held = next.held > 0
-	next.plan(size)
-	return next, next.Moving() > 0 || !next.Job.Held && t.Job.Held
-}
-
-// holdsLeaving reports whether a leaving node is still named by a set.
-func (t *Topology) holdsLeaving() bool {
-	named := t.named()
-	return slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Leaving && named[n.Seat] })
-}
-
 // end puts the job to those that have ended.
 func (t *Topology) end(now int64) {
 	j := t.Job
 	if j.Outcome == Running {
 		j.Outcome = Done
 	}
-	j.Ended, j.Paused, j.Held, j.Before = now, false, false, nil
+	j.Ended, j.Paused, j.Held, j.Before, j.Passed = now, false, false, nil, nil
 	t.History = append(t.History, *j)
 	if more := len(t.History) - maxHistory; more > 0 {
 		t.History = t.History[more:]

@@ -67,6 +67,11 @@ func (t *Topology) passed(s unkai.Seat) bool {
 	return !ok
 }
 
+// Gaps reports whether a bucket has fewer replicas than its set has places.
+func (t *Topology) Gaps() bool {
+	return slices.ContainsFunc(t.Sets, func(s Set) bool { return slices.ContainsFunc(s.Replicas, t.passed) })
+}
+
 func sameMembers(a, b []unkai.Seat) bool {
 	if len(a) != len(b) {
 		return false
