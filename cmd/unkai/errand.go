@@ -207,6 +207,7 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 		}
 		agreed := wish
 		agreed.Epoch, agreed.Force = p.Epoch, g.force
+		agreed.Nodes = p.Nodes // the very ones that were shown: an address may become another's meanwhile
 		err := g.post(ctx, "/v1/jobs", agreed, &j)
 		var busy conflict
 		if err == nil {

@@ -56,17 +56,24 @@ func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Loa
 // find is the node that an operator means: by its id, a unique beginning of it,
 // or its address for other nodes.
 func (n *Node) find(top *topology.Topology, name string) (unkai.NodeID, error) {
-	var found []unkai.NodeID
+	var found, there []unkai.NodeID
 	where := n.book.nodes()
 	for _, m := range top.Nodes {
 		switch id := m.ID.String(); {
-		case id == name || where[m.ID].Peer == name:
+		case name == "":
+		case id == name:
 			return m.ID, nil
-		case name != "" && strings.HasPrefix(id, name):
+		case where[m.ID].Peer == name:
+			there = append(there, m.ID)
+		case strings.HasPrefix(id, name):
 			found = append(found, m.ID)
 		}
 	}
 	switch {
+	case len(there) == 1:
+		return there[0], nil
+	case len(there) > 1: // one may have come in the place of another
+		return 0, fmt.Errorf("%w: %d nodes were last seen at %s: give the id, which is one of %s", admin.ErrBadRequest, len(there), name, strings.Join(ids(there), ", "))
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
