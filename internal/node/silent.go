@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -101,6 +102,8 @@ func (s *steward) mayReplace(ctx context.Context, top *topology.Topology, c topo
 		return nil, err
 	case plan.Before < 0 || plan.During < 0:
 		return nil, fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
+	case plan.After < 0 || plan.Stopped > 0:
+		return nil, errors.New("some buckets would be without a quorum afterwards")
 	case len(plan.Roomless) > 0:
 		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}

@@ -176,7 +176,7 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 	var arrived, free []unkai.Bucket
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
-		if top.Arrived(bucket, said[bucket]) {
+		if top.Arrived(bucket, said[bucket]) && top.Serves(bucket, heard) {
 			arrived = append(arrived, bucket)
 		}
 		if top.Heard(bucket, heard) {

@@ -116,6 +116,12 @@ func (t *Topology) Arrived(b unkai.Bucket, settled []unkai.Seat) bool {
 	return said >= len(s.Replicas)-write+1
 }
 
+// Serves reports whether these seats are enough of a bucket's joining set to read
+// and write it there.
+func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
+	return t.spareOf(t.Sets[b].Joining, func(s unkai.Seat) bool { return !slices.Contains(present, s) }) >= 0
+}
+
 // Switch is the topology in which these buckets are read at their joining sets.
 // Size gives what was brought of a bucket to each new replica, in bytes, for
 // the account of the job; nil: nobody knows.
@@ -143,8 +149,7 @@ func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
 
 // able reports whether a set has not lost its quorums for good.
 func (t *Topology) able(set []unkai.Seat) bool {
-	read, write := t.needs(len(set))
-	return alive(set, t.passed) >= max(read, write)
+	return t.spareOf(set, t.passed) >= 0
 }
 
 // outnumber reports whether the seats of a set that have heard of an epoch are so

@@ -34,13 +34,16 @@ func (t *Topology) survives(dead func(unkai.Seat) bool) (failures, waiting int) 
 // spare is how many more replicas of a set may fail before it is without its
 // quorums; less than none: it is now.
 func (t *Topology) spare(s *Set, dead func(unkai.Seat) bool) int {
-	read, write := t.needs(len(s.Replicas))
-	spare := alive(s.Replicas, dead) - max(read, write)
-	if len(s.Joining) > 0 {
-		_, write := t.needs(len(s.Joining))
-		spare = min(spare, alive(s.Joining, dead)-write)
+	spare := t.spareOf(s.Replicas, dead)
+	if len(s.Joining) > 0 { // which is read, too, as soon as it is switched
+		spare = min(spare, t.spareOf(s.Joining, dead))
 	}
 	return spare
+}
+
+func (t *Topology) spareOf(set []unkai.Seat, dead func(unkai.Seat) bool) int {
+	read, write := t.needs(len(set))
+	return alive(set, dead) - max(read, write)
 }
 
 // stopped is how many buckets have their quorums now and not in next.
