@@ -105,7 +105,7 @@ buckets.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, e := range errands {
-		plan.AddCommand(o.asking(&cobra.Command{
+		plan.AddCommand(o.askingFor(changeTimeout, &cobra.Command{
 			Use: e.use, Short: "Show what it would do to: " + strings.ToLower(e.short[:1]) + e.short[1:],
 			Long: e.long + nodeHelp + "\n\nNothing is done: this shows the plan.", Example: "  unkai plan " + e.use, Args: e.args,
 		}, func(ctx context.Context, address string, asJSON bool, args []string) error {

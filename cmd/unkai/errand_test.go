@@ -222,9 +222,9 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%d %s", code, s.out.String())
 	}
 	for args, want := range map[string]string{
-		"pause": `{"do":"pause"}`, "resume": `{"do":"resume"}`, "cancel": `{"do":"cancel"}`,
+		"pause": `{"do":"pause","job":4}`, "resume": `{"do":"resume","job":4}`, "cancel": `{"do":"cancel","job":4}`, "cancel 3": `{"do":"cancel","job":3}`,
 		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle"}`,
-		"throttle fast": "", "throttle": "", "pause 3": "",
+		"throttle fast": "", "throttle": "", "pause x": "", "cancel 0": "", "cancel 3 4": "",
 	} {
 		f := fake(t, func(string, string, int) (int, string) { return 200, jobsPage })
 		s := newStage()
@@ -233,7 +233,7 @@ func TestJobs(t *testing.T) {
 			if code != 2 || len(f.sent) > 0 {
 				t.Errorf("%s: exit code %d", args, code)
 			}
-		} else if code != 0 || f.sent[0] != "POST /v1/job "+want {
+		} else if code != 0 || f.sent[len(f.sent)-1] != "POST /v1/job "+want {
 			t.Errorf("%s: %d %v", args, code, f.sent)
 		}
 	}
@@ -270,5 +270,32 @@ func TestTheJobIsAboutTheNodesShown(t *testing.T) {
 	}
 	if f.asked(`POST /v1/plan {"kind":"detach","nodes":["10.0.0.2:11011"]}`) != 1 || f.asked(`POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9}`) != 1 {
 		t.Errorf("%q", f.sent)
+	}
+}
+
+// A job that nobody has named is shown before it is touched, and at a terminal
+// somebody has to agree.
+func TestCancelAsksWhichJob(t *testing.T) {
+	for _, test := range []struct {
+		in       string
+		terminal bool
+		page     string
+		code     int
+		sent     string
+		says     string
+	}{
+		{"y\n", true, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4}`, "Cancel job 4, detach 00000000000000bb?"},
+		{"\n", true, jobsPage, 1, "GET /v1/jobs ", "nothing was done"},
+		{"", false, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4}`, "cancel job 4, detach 00000000000000bb"},
+		{"", false, strings.Replace(jobsPage, `"state":"running"`, `"auto":true,"state":"running"`, 1), 0, `POST /v1/job {"do":"cancel","job":4}`, "which has begun by itself"},
+		{"y\n", true, `{"ended":[]}`, 3, "GET /v1/jobs ", "no job is running"},
+	} {
+		f := fake(t, func(string, string, int) (int, string) { return 200, test.page })
+		s := newStage()
+		s.in, s.terminal = test.in, test.terminal
+		code := s.run("job", "cancel", "--http", f.at)
+		if said := s.out.String() + s.err.String(); code != test.code || f.sent[len(f.sent)-1] != test.sent || !strings.Contains(said, test.says) {
+			t.Errorf("%+v: %d %q %s", test, code, f.sent, said)
+		}
 	}
 }
