@@ -299,3 +299,23 @@ func TestCancelAsksWhichJob(t *testing.T) {
 		}
 	}
 }
+
+// What gives up data says so in the wish, and only where it means something.
+func TestGiveUpLost(t *testing.T) {
+	for args, want := range map[string]string{
+		"plan detach a --give-up-lost":     `POST /v1/plan {"kind":"detach","nodes":["a"],"give_up_lost":true}`,
+		"detach a --yes --give-up-lost":    `POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9,"give_up_lost":true}`,
+		"rebalance --yes --give-up-lost":   `POST /v1/plan {"kind":"rebalance","give_up_lost":true}`,
+		"detach a --yes --force":           `POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9,"force":true}`,
+		"attach a --yes --give-up-lost":    "",
+		"plan weigh a 3 --give-up-lost":    "",
+		"replace a b --yes --give-up-lost": "",
+	} {
+		f := fake(t, willing)
+		s := newStage()
+		code := s.run(append(strings.Fields(args), "--http", f.at)...)
+		if want == "" && code != 2 || want != "" && (code != 0 || f.asked(want) != 1) {
+			t.Errorf("%s: %d %q", args, code, f.sent)
+		}
+	}
+}

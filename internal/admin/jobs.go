@@ -33,6 +33,10 @@ type Wish struct {
 	// Epoch of the plan that was agreed to: the job begins only if that is the
 	// present one still. 0: whatever it is.
 	Epoch uint32 `json:"epoch,omitempty"`
+	// GiveUpLost lets buckets that have lost their quorum for good go on with what is
+	// left, without what the nodes that are detached alone hold. For detach and
+	// rebalance.
+	GiveUpLost bool `json:"give_up_lost,omitempty"`
 	// Force begins it even if buckets that work now cannot be read and written
 	// while it runs.
 	Force bool `json:"force,omitempty"`
@@ -79,6 +83,8 @@ type Plan struct {
 	Throttle int64    `json:"throttle"`
 	Seconds  float64  `json:"seconds"`
 	Warnings []string `json:"warnings"`
+	// GivenUp are the buckets that may lose acknowledged writes.
+	GivenUp int `json:"given_up,omitempty"`
 }
 
 // Flow is what one node gets of another.

@@ -28,6 +28,10 @@ type Change struct {
 	// Weight and Zone of the nodes that are weighed; 0 and nil leave them.
 	Weight int     `json:"weight,omitempty"`
 	Zone   *string `json:"zone,omitempty"`
+	// GiveUp says that what the nodes which are detached hold, and what incarnations
+	// that have passed held, will never come back: buckets that have lost their
+	// quorum so go on with the replicas that are left. For detach and rebalance.
+	GiveUp bool `json:"give_up,omitempty"`
 }
 
 // Job is a change that is under way, or was. All that is known of it is in the
@@ -103,7 +107,19 @@ var (
 // Apply is the topology in which what a change wants is on its way. Nodes that are
 // gone, as far as somebody can tell, do not become managers while others can.
 func (t *Topology) Apply(c Change, gone ...unkai.NodeID) (Topology, error) {
-	next, err := t.apply(c)
+	from, given := t, 0
+	if c.GiveUp {
+		left, lost, err := t.giveUp(c, gone)
+		if err != nil {
+			return Topology{}, err
+		}
+		from, given = &left, lost
+	}
+	next, err := from.apply(c)
+	if err == nil && c.GiveUp {
+		next.given = given
+		err = next.allHeld()
+	}
 	if err != nil || len(gone) == 0 {
 		return next, err
 	}
@@ -150,12 +166,16 @@ func (t *Topology) applyAttach(c Change) (Topology, error) {
 // Begin is the topology in which a change is a job that runs. Size gives what a
 // bucket is thought to hold; nil: nobody knows. For gone see Apply.
 func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64, gone ...unkai.NodeID) (Topology, error) {
-	if j := t.Job; j != nil {
+	ending := t.Job != nil && c.GiveUp && t.Job.Outcome == Cancelled // which it may never do otherwise
+	if j := t.Job; j != nil && !ending {
 		return Topology{}, fmt.Errorf("topology: job %d is running (%s): %w", j.ID, j.Kind, ErrBusy)
 	}
 	next, err := t.Apply(c, gone...)
 	if err != nil {
 		return Topology{}, err
+	}
+	if ending {
+		next.end(now)
 	}
 	next.Jobs++
 	next.Job = &Job{ID: next.Jobs, Change: c, Begun: now, Held: next.held > 0}

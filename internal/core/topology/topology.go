@@ -45,6 +45,7 @@ type Topology struct {
 
 	routes []Route
 	held   int // buckets that could not set out in this change, because of strays
+	given  int // buckets of which replicas were given up in this change
 }
 
 // Node is a member in its present incarnation.
