@@ -222,8 +222,8 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%d %s", code, s.out.String())
 	}
 	for args, want := range map[string]string{
-		"pause": `{"do":"pause","job":4}`, "resume": `{"do":"resume","job":4}`, "cancel": `{"do":"cancel","job":4}`, "cancel 3": `{"do":"cancel","job":3}`,
-		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle"}`,
+		"pause": `{"do":"pause","job":4,"throttle":0}`, "resume": `{"do":"resume","job":4,"throttle":0}`, "cancel": `{"do":"cancel","job":4,"throttle":0}`, "cancel 3": `{"do":"cancel","job":3,"throttle":0}`,
+		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle","throttle":0}`,
 		"throttle fast": "", "throttle": "", "pause x": "", "cancel 0": "", "cancel 3 4": "",
 	} {
 		f := fake(t, func(string, string, int) (int, string) { return 200, jobsPage })
@@ -284,10 +284,10 @@ func TestCancelAsksWhichJob(t *testing.T) {
 		sent     string
 		says     string
 	}{
-		{"y\n", true, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4}`, "Cancel job 4, detach 00000000000000bb?"},
+		{"y\n", true, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "Cancel job 4, detach 00000000000000bb?"},
 		{"\n", true, jobsPage, 1, "GET /v1/jobs ", "nothing was done"},
-		{"", false, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4}`, "cancel job 4, detach 00000000000000bb"},
-		{"", false, strings.Replace(jobsPage, `"state":"running"`, `"auto":true,"state":"running"`, 1), 0, `POST /v1/job {"do":"cancel","job":4}`, "which has begun by itself"},
+		{"", false, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "cancel job 4, detach 00000000000000bb"},
+		{"", false, strings.Replace(jobsPage, `"state":"running"`, `"auto":true,"state":"running"`, 1), 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "which has begun by itself"},
 		{"y\n", true, `{"ended":[]}`, 3, "GET /v1/jobs ", "no job is running"},
 	} {
 		f := fake(t, func(string, string, int) (int, string) { return 200, test.page })

@@ -83,6 +83,9 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		}
 		a.Hello = n.hello()
 	case q.Join != nil:
+		if q.Join.Node.ID != from {
+			return nil, fmt.Errorf("node %v cannot join for node %v", from, q.Join.Node.ID)
+		}
 		top, err := n.admit(q.Join.Node)
 		a.Join = &join{Node: q.Join.Node, Topology: top}
 		switch {

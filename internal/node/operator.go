@@ -98,6 +98,9 @@ func (n *Node) change(top *topology.Topology, w admin.Wish) (topology.Change, er
 	if w.Zone != nil && len(*w.Zone) > maxZone {
 		return c, fmt.Errorf("%w: a zone has at most %d bytes", admin.ErrBadRequest, maxZone)
 	}
+	if len(w.Nodes) > len(top.Nodes) {
+		return c, fmt.Errorf("%w: %d nodes are named, and there are %d", admin.ErrBadRequest, len(w.Nodes), len(top.Nodes))
+	}
 	for _, name := range w.Nodes {
 		id, err := n.find(top, name)
 		if err != nil {

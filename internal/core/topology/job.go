@@ -127,6 +127,11 @@ func (t *Topology) Apply(c Change, gone ...unkai.NodeID) (Topology, error) {
 }
 
 func (t *Topology) apply(c Change) (Topology, error) {
+	for i, id := range c.Nodes {
+		if slices.Contains(c.Nodes[:i], id) {
+			return Topology{}, fmt.Errorf("topology: node %v is named twice", id)
+		}
+	}
 	switch c.Kind {
 	case KindAttach:
 		return t.applyAttach(c)

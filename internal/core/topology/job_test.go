@@ -77,7 +77,7 @@ func TestOneJobAtATime(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, c := range []topology.Change{{}, {Kind: "dance"}, detach(), attach(), attach(10), attach(99), {Kind: topology.KindReplace, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}}} {
+	for _, c := range []topology.Change{{}, {Kind: "dance"}, detach(), attach(), attach(10), attach(99), {Kind: topology.KindReplace, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}, Weight: 1001}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10, 12, 10}, Weight: 2}, detach(12, 12)} {
 		if _, err := top.Begin(c, nil, 1); err == nil {
 			t.Errorf("%+v", c)
 		}
