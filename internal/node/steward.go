@@ -31,6 +31,7 @@ type steward struct {
 	n       *Node
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
 	silent  map[unkai.NodeID]time.Time // not alive since
+	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
 }
 
@@ -44,9 +45,14 @@ func (n *Node) runSteward(ctx context.Context) {
 			return
 		case <-next.C:
 		}
-		if top := n.topology(); n.isSteward(top) {
+		top := n.topology()
+		s.watch(top)
+		if n.isSteward(top) {
 			s.step(ctx, top)
+		} else {
+			clear(s.joined) // of which only who works keeps count
 		}
+		s.watched = time.Now()
 		// From now on: this node's mover has to hear of what was decided, too.
 		next.Reset(stewardLooks)
 	}
@@ -74,7 +80,6 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		}
 		return
 	}
-	s.watch(top)
 	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)

@@ -47,6 +47,10 @@ var mistakes = []mistake{
 		"if slices.Contains(route.Members, r.self) {", 300,
 	},
 	{
+		"an old copy of a data directory is not noticed", "internal/node/rebirth.go",
+		"if n.restored = n.book.older(); n.restored {", "if n.restored {", 200,
+	},
+	{
 		"a bucket is switched before its keys were settled", "internal/node/antientropy/mover.go",
 		"if failed = m.Settle(keys); failed == nil {", "if failed = nil; failed == nil {", 60,
 	},

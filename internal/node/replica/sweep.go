@@ -151,7 +151,9 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 		rec := &e.Record
 		switch gone := rec.Tombstone || top.Forgotten(rec.Epoch); {
 		case err != nil: // damaged: unknown is not for us to remove
-		case gone && mayPurge:
+		// What was scanned under this topology: what came under a later one may be all
+		// that keeps a new replica from bringing back what was deleted.
+		case gone && mayPurge && r.topology() == top:
 			v := victim{e.Hash, append([]byte(nil), e.Key...), rec.Ballot}
 			purges.Go(func() error { return r.purge(b, v) })
 		case gone:
