@@ -15,6 +15,8 @@ import (
 // written meanwhile may need the other set for reads as well.
 type Health struct {
 	Writes, Reads Endurance
+	// Zones are those that have a name.
+	Zones []string
 	// Back are the nodes that are away and would help buckets without a quorum to
 	// have it again, the ones that help most buckets first.
 	Back []Return
@@ -37,7 +39,7 @@ type Endurance struct {
 	// Nodes is how many nodes may fail, whichever they are, before some bucket has
 	// no quorum; -1: some has none now.
 	Nodes int
-	// Zones is the same for whole zones. It counts those that have a name.
+	// Zones is the same for whole zones that have a name.
 	Zones int
 	// NeededZones are those whose failure alone stops a bucket that works now.
 	NeededZones []string
@@ -50,6 +52,49 @@ type Return struct {
 	Buckets int
 	// Enough is how many of them would have their quorums again by it alone.
 	Enough int
+}
+
+// Unavailable is how many buckets cannot be written, or not be read, now.
+func (h *Health) Unavailable() int {
+	n := len(h.Writes.Without)
+	for _, b := range h.Reads.Without {
+		if _, too := slices.BinarySearch(h.Writes.Without, b); !too {
+			n++
+		}
+	}
+	return n
+}
+
+// Shares are what each node holds, and should by its weight.
+func (t *Topology) Shares() []Held {
+	out := make([]Held, len(t.Nodes))
+	at := make([]*Held, t.Seats+1)
+	for i, n := range t.Nodes {
+		out[i].Ideal = t.ideal(n)
+		at[n.Seat] = &out[i]
+	}
+	each := func(seats []unkai.Seat, f func(*Held)) {
+		for _, s := range seats {
+			if at[s] != nil {
+				f(at[s])
+			}
+		}
+	}
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		each(s.Replicas, func(h *Held) { h.Present++ })
+		each(without(s.Joining, s.Replicas), func(h *Held) { h.Joining++ })
+		each(without(s.Leaving, s.Replicas), func(h *Held) { h.Leaving++ })
+	}
+	return out
+}
+
+// Held is how many buckets a node holds.
+type Held struct {
+	Present int // of which it is a replica
+	Joining int // that come to it
+	Leaving int // that it has given away and still writes
+	Ideal   float64
 }
 
 // group is a set of seats of which so many have to be alive.
@@ -88,7 +133,7 @@ type examination struct {
 // Health tells what the cluster survives when these nodes are alive.
 func (t *Topology) Health(alive func(unkai.NodeID) bool) Health {
 	x := t.examine(alive)
-	var h Health
+	h := Health{Zones: x.zones}
 	writes, reads := x.endurance(), x.endurance()
 	var forReads, forWrites []group
 	for b := range t.Sets {

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -148,6 +149,15 @@ func TestHealthIsExact(t *testing.T) {
 			}
 		}
 		slices.Sort(zones)
+		unavailable := 0
+		for b := range top.Sets {
+			if w, r := works(top, unkai.Bucket(b), alive); !w || !r {
+				unavailable++
+			}
+		}
+		if h.Unavailable() != unavailable || !slices.Equal(h.Zones, zones) {
+			fail("%d buckets are unavailable, zones are %v", unavailable, zones)
+		}
 		for k, e := range []Endurance{h.Writes, h.Reads} {
 			survives := func(alive func(unkai.NodeID) bool) bool {
 				writes, reads := allWork(top, alive)
@@ -204,6 +214,29 @@ func TestHealthIsExact(t *testing.T) {
 	for _, want := range []string{"0 nodes -1", "0 nodes 0", "0 nodes 1", "1 nodes 1", "0 nodes 2", "0 zones 1 of 3", "0 zones 0 of 2"} {
 		if seen[want] == 0 {
 			t.Errorf("never seen: %s in %v", want, seen)
+		}
+	}
+}
+
+func TestShares(t *testing.T) {
+	for seed := range uint64(200) {
+		top := arbitrary(t, rand.New(rand.NewPCG(seed, 4)))
+		shares := top.Shares()
+		ideal := 0.0
+		for i, n := range top.Nodes {
+			held := 0
+			for b := range top.Sets {
+				if slices.Contains(top.Route(unkai.Bucket(b)).Members, n.ID) {
+					held++
+				}
+			}
+			if s := shares[i]; s.Present+s.Joining+s.Leaving != held {
+				t.Fatalf("seed %d: %+v, and it is in %d sets", seed, s, held)
+			}
+			ideal += shares[i].Ideal
+		}
+		if eff, _, _ := top.Quorum(); math.Abs(ideal-float64(16*eff)) > 0.01 {
+			t.Fatalf("seed %d: %v replicas in all, not 16 times %d", seed, ideal, eff)
 		}
 	}
 }
