@@ -36,17 +36,19 @@ type steward struct {
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
-	tick := time.NewTicker(stewardLooks)
-	defer tick.Stop()
+	next := time.NewTimer(stewardLooks)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
 		if top := n.topology(); n.isSteward(top) {
 			s.step(ctx, top)
 		}
+		// From now on: this node's mover has to hear of what was decided, too.
+		next.Reset(stewardLooks)
 	}
 }
 
