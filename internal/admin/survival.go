@@ -14,7 +14,7 @@ import (
 type Survival struct {
 	Writes Endurance `json:"writes"`
 	Reads  Endurance `json:"reads"`
-	// Zones that have a name.
+	// Zones that have a name, and nodes that answer.
 	Zones []string `json:"zones,omitempty"`
 	// Away are the nodes that do not answer.
 	Away []string `json:"away"`
@@ -29,7 +29,9 @@ type Survival struct {
 	Restart  bool     `json:"restart_safe"`
 	Managers Managers `json:"managers"`
 	Buckets  int      `json:"buckets"`
-	Moving   int      `json:"moving"` // on their way to other replicas
+	// Unavailable is how many cannot be written, or not be read, now.
+	Unavailable int `json:"unavailable"`
+	Moving      int `json:"moving"` // on their way to other replicas
 }
 
 // Endurance is what one kind of operation survives.
@@ -69,7 +71,7 @@ func NewSurvival(top *topology.Topology, alive func(unkai.NodeID) bool) *Surviva
 	h := top.Health(alive)
 	s := &Survival{
 		Writes: endurance(&h, &h.Writes), Reads: endurance(&h, &h.Reads), Zones: h.Zones, Lost: h.Lost,
-		Away: []string{}, Needed: names(h.Needed), Buckets: top.Buckets, Moving: top.Moving(),
+		Unavailable: h.Unavailable(), Away: []string{}, Needed: names(h.Needed), Buckets: top.Buckets, Moving: top.Moving(),
 		Managers: Managers{Nodes: names(top.Managers), Alive: h.ManagersAlive, Spare: h.ManagersSpare},
 	}
 	for _, n := range top.Nodes {
@@ -80,7 +82,7 @@ func NewSurvival(top *topology.Topology, alive func(unkai.NodeID) bool) *Surviva
 	for _, r := range h.Back {
 		s.Back = append(s.Back, Return{Node: r.Node.String(), Buckets: r.Buckets, Enough: r.Enough})
 	}
-	s.Restart = len(s.Needed) == 0 && s.Broken() == 0
+	s.Restart = len(s.Needed) == 0 && s.Unavailable == 0
 	return s
 }
 
@@ -103,8 +105,9 @@ func names(ids []unkai.NodeID) []string {
 	return out
 }
 
-// Broken is how many buckets cannot be written or not be read, at least.
-func (s *Survival) Broken() int { return max(s.Writes.Without, s.Reads.Without) }
+// Worst is how many nodes may fail before some bucket cannot be written, or not be
+// read; -1: one cannot be now.
+func (s *Survival) Worst() int { return min(s.Writes.Nodes, s.Reads.Nodes) }
 
 // Say is what the cluster survives, in plain words: a word, and what is to be
 // said of it.
@@ -133,7 +136,7 @@ func (s *Survival) Say() (lines [][2]string) {
 	say(s.Lost > 0, "LOST", "%d buckets have no quorum even when all nodes are back: too many of their replicas have lost what they held", s.Lost)
 	say(len(s.Away) > 0, "away", "%s", strings.Join(s.Away, ", "))
 	say(true, "survives", "%s", s.failures())
-	if s.Writes.Zones != nil && s.Broken() == 0 {
+	if s.Writes.Zones != nil && s.Unavailable == 0 {
 		say(true, "zones", "%s", s.zones())
 	}
 	say(true, "restart", "%s", s.restart())
@@ -179,7 +182,8 @@ func (s *Survival) zones() string {
 	case len(needed) == len(s.Zones):
 		return fmt.Sprintf("none of the %d may fail", len(s.Zones))
 	case len(needed) > 0:
-		return fmt.Sprintf("%s may not fail; any one of the other %d may", strings.Join(needed, ", "), len(s.Zones)-len(needed))
+		others := slices.DeleteFunc(slices.Clone(s.Zones), func(z string) bool { return slices.Contains(needed, z) })
+		return fmt.Sprintf("%s may not fail; of %s any one may", strings.Join(needed, ", "), strings.Join(others, ", "))
 	case writes == reads:
 		return fmt.Sprintf("any %d of %d may fail at once", writes, len(s.Zones))
 	}
@@ -188,7 +192,7 @@ func (s *Survival) zones() string {
 
 func (s *Survival) restart() string {
 	switch {
-	case s.Broken() > 0:
+	case s.Unavailable > 0:
 		return "not safe: bring back first what is away"
 	case s.Restart:
 		return "safe, one node at a time"

@@ -44,7 +44,10 @@ func (n *Node) runSteward(ctx context.Context) {
 			return
 		case <-next.C:
 		}
-		if top := n.topology(); n.isSteward(top) {
+		top := n.topology()
+		lead := n.isSteward(top)
+		n.sight.leading(lead, n.cfg.Now())
+		if lead {
 			s.step(ctx, top)
 		}
 		// From now on: this node's mover has to hear of what was decided, too.

@@ -15,7 +15,7 @@ import (
 // written meanwhile may need the other set for reads as well.
 type Health struct {
 	Writes, Reads Endurance
-	// Zones are those that have a name.
+	// Zones are those that have a name, and nodes that are alive.
 	Zones []string
 	// Back are the nodes that are away and would help buckets without a quorum to
 	// have it again, the ones that help most buckets first.
@@ -63,38 +63,6 @@ func (h *Health) Unavailable() int {
 		}
 	}
 	return n
-}
-
-// Shares are what each node holds, and should by its weight.
-func (t *Topology) Shares() []Held {
-	out := make([]Held, len(t.Nodes))
-	at := make([]*Held, t.Seats+1)
-	for i, n := range t.Nodes {
-		out[i].Ideal = t.ideal(n)
-		at[n.Seat] = &out[i]
-	}
-	each := func(seats []unkai.Seat, f func(*Held)) {
-		for _, s := range seats {
-			if at[s] != nil {
-				f(at[s])
-			}
-		}
-	}
-	for b := range t.Sets {
-		s := &t.Sets[b]
-		each(s.Replicas, func(h *Held) { h.Present++ })
-		each(without(s.Joining, s.Replicas), func(h *Held) { h.Joining++ })
-		each(without(s.Leaving, s.Replicas), func(h *Held) { h.Leaving++ })
-	}
-	return out
-}
-
-// Held is how many buckets a node holds.
-type Held struct {
-	Present int // of which it is a replica
-	Joining int // that come to it
-	Leaving int // that it has given away and still writes
-	Ideal   float64
 }
 
 // group is a set of seats of which so many have to be alive.
@@ -180,7 +148,7 @@ func (t *Topology) examine(alive func(unkai.NodeID) bool) *examination {
 	}
 	for _, n := range t.Nodes {
 		x.nodes[n.Seat], x.alive[n.Seat] = n, alive(n.ID)
-		if n.Zone != "" && !slices.Contains(x.zones, n.Zone) {
+		if n.Zone != "" && x.alive[n.Seat] && !slices.Contains(x.zones, n.Zone) {
 			x.zones = append(x.zones, n.Zone)
 		}
 	}

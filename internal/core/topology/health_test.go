@@ -144,7 +144,7 @@ func TestHealthIsExact(t *testing.T) {
 			if alive(n.ID) {
 				up = append(up, n.ID)
 			}
-			if n.Zone != "" && !slices.Contains(zones, n.Zone) {
+			if n.Zone != "" && alive(n.ID) && !slices.Contains(zones, n.Zone) {
 				zones = append(zones, n.Zone)
 			}
 		}
