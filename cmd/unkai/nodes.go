@@ -127,7 +127,11 @@ func describeNodes(n *admin.Nodes) string {
 			zone = "-"
 		}
 		trip, queue := link(m.Link)
-		row(m.ID, m.Peer, zone, m.Weight, state, m.Epoch, holds(&m), share(&m), m.Coordinates, m.Items, amount(m.Bytes), m.Connections, trip, queue, note)
+		said := []any{"-", "-", "-", "-"} // by itself
+		if m.Alive {
+			said = []any{m.Epoch, m.Items, amount(m.Bytes), m.Connections}
+		}
+		row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, note)
 	}
 	_ = w.Flush() // into memory
 	return b.String()

@@ -17,7 +17,8 @@ type Survival struct {
 	// Zones that have a name, and nodes that answer.
 	Zones []string `json:"zones,omitempty"`
 	// Away are the nodes that do not answer.
-	Away []string `json:"away"`
+	Away  []string `json:"away"`
+	Nodes int      `json:"nodes"` // with those
 	// Back are those of them that would help buckets without a quorum, and Lost is
 	// how many of these buckets have none even when all nodes are back.
 	Back []Return `json:"back,omitempty"`
@@ -71,7 +72,7 @@ func NewSurvival(top *topology.Topology, alive func(unkai.NodeID) bool) *Surviva
 	h := top.Health(alive)
 	s := &Survival{
 		Writes: endurance(&h, &h.Writes), Reads: endurance(&h, &h.Reads), Zones: h.Zones, Lost: h.Lost,
-		Unavailable: h.Unavailable(), Away: []string{}, Needed: names(h.Needed), Buckets: top.Buckets, Moving: top.Moving(),
+		Unavailable: h.Unavailable(), Nodes: len(top.Nodes), Away: []string{}, Needed: names(h.Needed), Buckets: top.Buckets, Moving: top.Moving(),
 		Managers: Managers{Nodes: names(top.Managers), Alive: h.ManagersAlive, Spare: h.ManagersSpare},
 	}
 	for _, n := range top.Nodes {
@@ -126,7 +127,7 @@ func (s *Survival) Say() (lines [][2]string) {
 	for _, r := range s.Back {
 		switch {
 		case r.Enough == r.Buckets:
-			say(true, "bring back", "node %s: that mends %d buckets", r.Node, r.Buckets)
+			say(true, "bring back", "node %s: that alone mends %d buckets", r.Node, r.Buckets)
 		case r.Enough > 0:
 			say(true, "bring back", "node %s: that alone mends %d buckets, and %d others need it too", r.Node, r.Enough, r.Buckets-r.Enough)
 		default:
@@ -196,6 +197,8 @@ func (s *Survival) restart() string {
 		return "not safe: bring back first what is away"
 	case s.Restart:
 		return "safe, one node at a time"
+	case len(s.Needed)+len(s.Away) >= s.Nodes:
+		return "not safe: each node that answers is needed for some bucket"
 	case len(s.Needed) > 4:
 		return fmt.Sprintf("not safe: %d nodes are each needed for some bucket", len(s.Needed))
 	}
@@ -206,7 +209,7 @@ func (m *Managers) say() string {
 	of := fmt.Sprintf("%d of %d answer", m.Alive, len(m.Nodes))
 	switch {
 	case m.Spare < 0:
-		return of + ": the topology cannot be changed, all else goes on"
+		return of + ": the topology cannot be changed; reads and writes do not need that"
 	case m.Spare == 0:
 		return of + ": without one more the topology could not be changed"
 	}

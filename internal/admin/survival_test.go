@@ -56,10 +56,10 @@ func TestSurvivalInWords(t *testing.T) {
 		}, []string{"NO QUORUM", "bring back"}},
 		{"two are away", []unkai.NodeID{1, 2}, []string{
 			"NO QUORUM: ", "of 64 buckets cannot be written now", "of 64 buckets cannot be read now", " …)",
-			"bring back: node 0000000000000001: that mends", "bring back: node 0000000000000002: that mends", "survives: nothing more",
+			"bring back: node 0000000000000001: that alone mends", "bring back: node 0000000000000002: that alone mends", "survives: nothing more",
 			"restart: not safe: bring back first what is away", "managers: 3 of 5 answer: without one more the topology could not be changed",
 		}, []string{"zones:", "LOST"}},
-		{"one is left", []unkai.NodeID{1, 2, 3, 4}, []string{"managers: 1 of 5 answer: the topology cannot be changed, all else goes on", "others too"}, nil},
+		{"one is left", []unkai.NodeID{1, 2, 3, 4}, []string{"managers: 1 of 5 answer: the topology cannot be changed; reads and writes do not need that", "others too"}, nil},
 	} {
 		s := NewSurvival(top, func(id unkai.NodeID) bool { return !slices.Contains(test.away, id) })
 		var text strings.Builder
@@ -89,7 +89,8 @@ func TestSurvivalSaysTheRest(t *testing.T) {
 		"writes survive the failure of any one node, reads the failure of any 2 nodes": {Writes: Endurance{Nodes: 1}, Reads: Endurance{Nodes: 2}},
 		"reads survive the failure of no node; some buckets cannot be written now":     {Writes: Endurance{Nodes: -1, Without: 1}, Unavailable: 1},
 		"writes survive the failure of any one node; some buckets cannot be read now":  {Writes: Endurance{Nodes: 1}, Reads: Endurance{Nodes: -1, Without: 1}, Unavailable: 1},
-		"not safe: 5 nodes are each needed for some bucket":                            {Needed: []string{"1", "2", "3", "4", "5"}},
+		"not safe: 5 nodes are each needed for some bucket":                            {Needed: []string{"1", "2", "3", "4", "5"}, Nodes: 7},
+		"not safe: each node that answers is needed for some bucket":                   {Needed: []string{"1"}, Away: []string{"2"}, Nodes: 2},
 		"3 buckets have no quorum even when all nodes are back":                        {Lost: 3},
 		"of 3, any 1 may fail at once for writes, any 2 for reads": {
 			Zones: []string{"a", "b", "c"}, Writes: Endurance{Nodes: 1, Zones: &one}, Reads: Endurance{Nodes: 1, Zones: &two}},

@@ -68,7 +68,11 @@ func (n *Node) links(top *topology.Topology) []admin.Link {
 	for i, m := range top.Nodes {
 		if m.ID != n.id {
 			at[m.ID] = len(out)
-			out = append(out, admin.NewLink(m.ID.String(), n.alive(m.ID), trips[i]))
+			up := n.alive(m.ID)
+			if !up {
+				trips[i] = 0 // what it was says nothing any more
+			}
+			out = append(out, admin.NewLink(m.ID.String(), up, trips[i]))
 		}
 	}
 	if n.port == nil {

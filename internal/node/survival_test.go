@@ -87,7 +87,7 @@ func TestStatusFollowsTheCluster(t *testing.T) {
 
 	stop(t, all[2])
 	_, words = told(t, first, func(s *admin.Status) bool { return len(s.Survival.Away) == 1 })
-	contains(t, words, "away: "+ids[2], "no node may fail", "none of the 2 may fail", "not safe for ", ids[1], "without one more")
+	contains(t, words, "away: "+ids[2], "no node may fail", "none of the 2 may fail", "not safe: each node that answers is needed", "without one more")
 	if strings.Contains(words, "NO QUORUM") {
 		t.Error(words)
 	}
@@ -98,7 +98,7 @@ func TestStatusFollowsTheCluster(t *testing.T) {
 	stop(t, all[1])
 	s, words = told(t, first, func(s *admin.Status) bool { return s.Survival.Unavailable > 0 })
 	contains(t, words, "64 of 64 buckets cannot be written now", "64 of 64 buckets cannot be read now", "bring back first",
-		"bring back: node "+ids[1]+": that mends 64 buckets", "bring back: node "+ids[2]+": that mends 64 buckets", "the topology cannot be changed")
+		"bring back: node "+ids[1]+": that alone mends 64 buckets", "bring back: node "+ids[2]+": that alone mends 64 buckets", "the topology cannot be changed")
 	if v := s.Survival; v.Worst() != -1 || v.Lost != 0 || len(v.Writes.Buckets) != 16 || v.Managers.Alive != 1 {
 		t.Errorf("%+v", v)
 	}
