@@ -48,7 +48,7 @@ func serving() Snapshot {
 		}},
 		Deciding:   Deciding{Manager: true, Lead: true, Leads: 60500, Rounds: 61, Learned: 62, Since: 63500},
 		Operations: Operations{Running: 70, Refused: 71, Sent: 72, Rerouted: 73, Prepared: 74, Hedged: 75, Moved: 76},
-		Job:        &Job{Planned: Amount{Replicas: 80, Bytes: 81}, Moved: Amount{Replicas: 82, Bytes: 83}, Left: 84.5},
+		Job:        &Job{Planned: Amount{Replicas: 80, Bytes: 81}, Moved: Amount{Replicas: 82, Bytes: 83}, Left: 84.5, Rate: 85.5},
 	}
 }
 

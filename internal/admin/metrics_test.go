@@ -90,7 +90,7 @@ func TestMetrics(t *testing.T) {
 		"unkai_operations_running": 70, "unkai_operations_refused_total": 71, "unkai_operations_sent_total": 72,
 		"unkai_operations_rerouted_total": 73, "unkai_rounds_prepared_total": 74, "unkai_reads_hedged_total": 75, "unkai_moved_keys_total": 76,
 		"unkai_job_running": 1, "unkai_job_planned_replicas": 80, "unkai_job_planned_bytes": 81, "unkai_job_moved_replicas": 82,
-		"unkai_job_moved_bytes": 83, "unkai_job_left_seconds": 84.5,
+		"unkai_job_moved_bytes": 83, "unkai_job_left_seconds": 84.5, "unkai_job_bytes_per_second": 85.5,
 	}
 	for name, v := range want {
 		if got, ok := samples[name]; !ok || got != v {

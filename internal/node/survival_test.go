@@ -122,3 +122,39 @@ func TestStatusFollowsTheCluster(t *testing.T) {
 	_, words = told(t, first, func(s *admin.Status) bool { return s.Survival.Worst() == 1 && s.Survival.Restart })
 	contains(t, words, "any one node", "safe, one node at a time")
 }
+
+// What is on its way is seen while a job runs, and is not when it has ended.
+func TestStatusShowsAJob(t *testing.T) {
+	t.Parallel()
+	all := cluster(t, 4, plain)
+	if code, text := post(t, all[1], "/v1/job", admin.Order{Do: "throttle", Throttle: 1}, nil); code != 200 {
+		t.Fatal(code, text)
+	}
+	_, j := begin(t, all[0], "detach", idOf(t, all[3]))
+	s, words := told(t, all[1], func(s *admin.Status) bool { return s.Job != nil && s.Job.ID == j.ID && s.Survival.Moving > 0 })
+	contains(t, words, "moving: ", "of 64 buckets are on their way to other replicas")
+	if s.Job.Planned.Replicas == 0 || s.Survival.Unavailable != 0 {
+		t.Errorf("%+v %+v", s.Job, s.Survival)
+	}
+	contains(t, page(t, all[1], "/metrics"), "unkai_job_running 1\n")
+	joining, present := 0, 0
+	for _, m := range nodes(t, all[1]).Nodes {
+		joining += m.Joining
+		present += m.Present
+		if leaves := m.State == "leaving"; leaves != (m.Ideal == 0) {
+			t.Errorf("%+v", m)
+		}
+	}
+	if joining == 0 || present != 3*64 {
+		t.Errorf("%d replicas, and %d come", present, joining)
+	}
+	if code, text := post(t, all[1], "/v1/job", admin.Order{Do: "throttle"}, nil); code != 200 {
+		t.Fatal(code, text)
+	}
+	ended(t, all[1], j.ID)
+	_, words = told(t, all[1], func(s *admin.Status) bool { return s.Job == nil && s.Survival.Moving == 0 && s.Survival.Nodes == 3 })
+	if strings.Contains(words, "moving") {
+		t.Error(words)
+	}
+	contains(t, page(t, all[1], "/metrics"), "unkai_job_running 0\n", "unkai_buckets_moving 0\n")
+}
