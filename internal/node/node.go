@@ -67,6 +67,7 @@ type Node struct {
 	stop         sync.Once
 	done         chan struct{}
 	failed       chan error
+	sight        sight
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error

@@ -47,7 +47,9 @@ func (n *Node) runSteward(ctx context.Context) {
 		}
 		top := n.topology()
 		s.watch(top)
-		if n.isSteward(top) {
+		lead := n.isSteward(top)
+		n.sight.leading(lead, n.cfg.Now())
+		if lead {
 			s.step(ctx, top)
 		} else {
 			clear(s.joined) // of which only who works keeps count
