@@ -151,6 +151,7 @@ cluster has just changed.`,
 	f := cmd.Flags()
 	f.StringVar(&g.address, "http", g.address, "address for administration of any node")
 	f.BoolVar(&g.yes, "yes", false, "do not ask whether to begin")
+	f.BoolVar(&g.force, "force", false, "begin even if keys that can be read and written now cannot be while it runs")
 	f.BoolVar(&g.wait, "wait", false, "wait until the job has ended")
 	f.BoolVar(&g.json, "json", false, "print the job as JSON; wants --yes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -177,6 +178,7 @@ type going struct {
 	o               *outside
 	address         string
 	yes, wait, json bool
+	force           bool
 }
 
 // changeTimeout is how long a change may take to be decided.
@@ -204,7 +206,8 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 			}
 		}
 		agreed := wish
-		agreed.Epoch = p.Epoch
+		agreed.Epoch, agreed.Force = p.Epoch, g.force
+		agreed.Nodes = p.Nodes // the very ones that were shown: an address may become another's meanwhile
 		err := g.post(ctx, "/v1/jobs", agreed, &j)
 		var busy conflict
 		if err == nil {

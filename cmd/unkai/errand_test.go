@@ -259,3 +259,16 @@ func TestPlacementSimulate(t *testing.T) {
 		}
 	}
 }
+
+// The job is about the nodes of the plan that was shown, whatever the name that was
+// typed may mean by then.
+func TestTheJobIsAboutTheNodesShown(t *testing.T) {
+	f := fake(t, willing)
+	s := newStage()
+	if code := s.run("detach", "10.0.0.2:11011", "--yes", "--http", f.at); code != 0 {
+		t.Fatalf("exit code %d: %s", code, s.err.String())
+	}
+	if f.asked(`POST /v1/plan {"kind":"detach","nodes":["10.0.0.2:11011"]}`) != 1 || f.asked(`POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9}`) != 1 {
+		t.Errorf("%q", f.sent)
+	}
+}

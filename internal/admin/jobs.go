@@ -33,6 +33,9 @@ type Wish struct {
 	// Epoch of the plan that was agreed to: the job begins only if that is the
 	// present one still. 0: whatever it is.
 	Epoch uint32 `json:"epoch,omitempty"`
+	// Force begins it even if buckets that work now cannot be read and written
+	// while it runs.
+	Force bool `json:"force,omitempty"`
 }
 
 // Order is the JSON that steers the running job.

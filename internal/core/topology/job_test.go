@@ -72,7 +72,7 @@ func TestOneJobAtATime(t *testing.T) {
 	if len(h) != 1 || h[0].Outcome != topology.Done || h[0].Moved != planned || h[0].Ended != 2000 || len(top.Nodes) != 3 {
 		t.Errorf("%+v", h)
 	}
-	for _, f := range []func() (topology.Topology, error){top.Pause, top.Resume, top.Cancel} {
+	for _, f := range []func() (topology.Topology, error){top.Pause, top.Resume, func() (topology.Topology, error) { return top.Cancel() }} {
 		if _, err := f(); !errors.Is(err, topology.ErrIdle) {
 			t.Error(err)
 		}
@@ -293,7 +293,7 @@ func TestAPlanIsWhatHappens(t *testing.T) {
 			}
 			plan, err := top.Plan(c, loads)
 			size := top.Sizes(loads)
-			next, berr := top.Begin(c, size, 5)
+			next, berr := top.Begin(c, size, 5, topology.Away(loads)...)
 			if (err == nil) != (berr == nil) {
 				t.Fatalf("%+v: the plan says %v, the job %v", c, err, berr)
 			}
