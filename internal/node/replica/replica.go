@@ -59,6 +59,11 @@ type Call struct {
 	Fetched  bool
 	Accessed uint32
 
+	// Of an Adopt: the epoch under which the record was accepted, and whether it is
+	// known to be chosen.
+	Under  unkai.Epoch
+	Chosen bool
+
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
 	// Tag is the caller's own.
@@ -69,6 +74,8 @@ type Call struct {
 	Found  store.Found  // of a Read; of a Prepare what was accepted before it
 	Seen   unkai.Ballot // the highest ballot promised or accepted
 	Err    error
+	// Adopted: an Adopt that was OK has changed something.
+	Adopted bool
 
 	replica *Local
 	write   store.Write
