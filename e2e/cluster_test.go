@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 type member struct {
 	*process
 	dir, peer string
+	manual    bool     // it is attached by hand
+	inside    []string // the words that have it run on a host of its own, if it does
 }
 
 // cluster is some of them.
@@ -31,8 +34,7 @@ type cluster struct {
 func (c *cluster) grow(n int) {
 	c.t.Helper()
 	for i := len(c.members); i < n; i++ {
-		m := &member{dir: filepath.Join(c.t.TempDir(), "data")}
-		c.members = append(c.members, m)
+		c.members = append(c.members, &member{dir: filepath.Join(c.t.TempDir(), "data")})
 		c.run(i, c.members[0].peer)
 	}
 	c.settled(n)
@@ -57,7 +59,11 @@ func (c *cluster) run(i int, join string) {
 	if join != "" && join != m.peer {
 		args = append(args, "--join", join)
 	}
-	m.process = launch(c.t, fmt.Sprint("node ", i+1), program, args...)
+	if m.manual {
+		args = append(args, "--attach", "manual")
+	}
+	command := append(slices.Clone(m.inside), program)
+	m.process = launch(c.t, fmt.Sprint("node ", i+1), command[0], append(command[1:], args...)...)
 	m.addr, m.http = addr, web
 	m.awaitServing(c.t)
 }
@@ -73,21 +79,24 @@ type layout struct {
 	} `json:"nodes"`
 }
 
-func (m *member) layout() (l layout, err error) {
+func (m *member) layout() (l layout, err error) { return l, m.page("/v1/nodes", &l) }
+
+// page reads a page of the node's side door.
+func (m *member) page(path string, into any) error {
 	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + m.http + "/v1/nodes")
+	resp, err := client.Get("http://" + m.http + path)
 	if err != nil {
-		return l, err
+		return err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return l, err
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return l, errors.New(string(b))
+		return errors.New(string(b))
 	}
-	return l, json.Unmarshal(b, &l)
+	return json.Unmarshal(b, into)
 }
 
 // settled waits until n nodes are attached, everybody knows it, and each can

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "rewrite testdata/help-*.txt")
 
 // stage is the world as a test wants it.
 type stage struct {
+	in       string
 	out, err buffer
 	env      map[string]string
 	terminal bool
@@ -54,7 +55,7 @@ func newStage() *stage { return &stage{signals: make(chan os.Signal, 2)} }
 
 func (s *stage) run(args ...string) int {
 	o := &outside{
-		out: &s.out, err: &s.err, env: environment(s.env), terminal: s.terminal,
+		in: strings.NewReader(s.in), out: &s.out, err: &s.err, env: environment(s.env), terminal: s.terminal,
 		signals: func() (<-chan os.Signal, func()) { return s.signals, func() {} },
 		start:   s.start,
 	}

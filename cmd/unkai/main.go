@@ -56,10 +56,11 @@ func main() {
 
 // The exit codes. A second signal adds its number to exitSignal.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-	exitSignal = 128
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitConflict = 3 // it cannot be done now
+	exitSignal   = 128
 )
 
 // usageError is a mistake in how a command was called.
@@ -100,6 +101,10 @@ func (o *outside) run(args []string) int {
 	if errors.As(err, &usage) {
 		o.complain("See '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
+	}
+	var now conflict
+	if errors.As(err, &now) {
+		return exitConflict
 	}
 	var stopped interrupted
 	if errors.As(err, &stopped) {

@@ -96,7 +96,11 @@ func describeNodes(n *admin.Nodes) string {
 	if n.Moving > 0 {
 		fmt.Fprintf(&b, ", %d of them on their way", n.Moving)
 	}
-	fmt.Fprintf(&b, ": %s\n\n", survival(n))
+	fmt.Fprintf(&b, ": %s\n", survival(n))
+	if n.Job != nil {
+		b.WriteString(describeRunning(n.Job))
+	}
+	b.WriteString("\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(cells ...any) {
 		_, _ = fmt.Fprintf(w, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...) // into memory
@@ -106,6 +110,9 @@ func describeNodes(n *admin.Nodes) string {
 		state, note := m.State, m.Problem
 		if m.Manager {
 			note = strings.TrimSpace("manager " + note)
+		}
+		if m.Manual {
+			state += ", waits for unkai attach"
 		}
 		if !m.Alive {
 			state += ", away"

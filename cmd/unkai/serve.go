@@ -62,6 +62,8 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 	f.StringVar(&cfg.PeerKey, "peer-key", "", "file with a secret that all nodes of the cluster share:\nthey then talk encrypted, and with nobody else")
 	f.StringVar(&cfg.Zone, "zone", "", "what this node may fail together with: a rack, a\nsite; replicas of a key are spread over zones")
 	f.IntVar(&cfg.Weight, "weight", cfg.Weight, "share of the keys, against that of other nodes")
+	offer(cmd, &cfg.Attach, "attach", "a new node gets its share by itself, or when an\noperator says unkai attach", node.Auto, node.Manual)
+	f.DurationVar(&cfg.AutoReplace, "auto-replace", 0, "bring the share of a node that is dead for so long to\nothers, by itself; 0: never")
 	offer(cmd, &cfg.Store, "store", "where records are kept", node.Disk, node.Memory)
 	offer(cmd, &cfg.Sync, "sync", "when a write to disk is acknowledged: when the disk\nhas it, or when the system has it, which brings it to\nthe disk once a second, or whenever it likes", "always", "interval", "off")
 	f.Var((*size)(&cfg.Cache), "cache", "memory for what is read often, with --store disk")
@@ -127,6 +129,6 @@ func warn(log *slog.Logger, cfg *node.Config) {
 		log.Warn("there is no authentication: whoever reaches this address can read and change everything", "listen", cfg.Listen)
 	}
 	if cfg.HTTP != "" && !loopback(cfg.HTTP) {
-		log.Warn("there is no authentication: whoever reaches this address can read status, metrics and profiles", "http", cfg.HTTP)
+		log.Warn("there is no authentication: whoever reaches this address can read status, metrics and profiles, and remove nodes", "http", cfg.HTTP)
 	}
 }

@@ -20,7 +20,7 @@ import (
 const configFlag = "config"
 
 // noSettings are flags of one call, which make no sense in a file.
-var noSettings = []string{"help", "json", configFlag}
+var noSettings = []string{"help", "json", "yes", "wait", configFlag}
 
 func variable(name string) string {
 	return "UNKAI_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))

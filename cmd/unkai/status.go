@@ -79,20 +79,26 @@ func fetch(ctx context.Context, page string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Straight to the node, whatever proxy the environment names.
+	code, body, err := exchange(r)
+	if err == nil && code != http.StatusOK {
+		err = fmt.Errorf("it answers %d %s: %s", code, http.StatusText(code), strings.TrimSpace(string(body)))
+	}
+	return body, err
+}
+
+// exchange asks a node, straight, whatever proxy the environment names.
+func exchange(r *http.Request) (code int, body []byte, err error) {
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 	if err != nil {
 		var long *url.Error // repeats the address
 		if errors.As(err, &long) {
 			err = long.Err
 		}
-		return nil, err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("it answers %s", resp.Status)
-	}
-	return io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	return resp.StatusCode, body, err
 }
 
 // describe writes a status for people.
@@ -132,6 +138,9 @@ func describe(s *admin.Status) string {
 		line("failures", "%d answered with SERVER_ERROR", c.Failures)
 	}
 	_ = w.Flush() // into memory
+	if s.Job != nil {
+		b.WriteString(describeRunning(s.Job))
+	}
 	return b.String()
 }
 

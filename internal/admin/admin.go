@@ -1,6 +1,6 @@
-// Package admin is the side door: health, metrics, status and profiles over
-// HTTP. It gives the counters of the rooms their public names, and changes
-// nothing.
+// Package admin is the side door: health, metrics, status, jobs and profiles
+// over HTTP. It gives the counters of the rooms their public names, and passes on
+// what an operator wants.
 package admin
 
 import (
@@ -26,6 +26,7 @@ const (
 	readTimeout   = 10 * time.Second
 	idleTimeout   = 30 * time.Second
 	pageTimeout   = 10 * time.Second
+	changeTimeout = 20 * time.Second
 	pprofTimeout  = 5 * time.Minute // profiles take as long as they are asked to
 )
 
@@ -36,7 +37,9 @@ type Config struct {
 	Snapshot func() Snapshot
 	// Cluster is asked likewise.
 	Cluster Cluster
-	Log     *slog.Logger
+	// Operator does what is asked for.
+	Operator Operator
+	Log      *slog.Logger
 }
 
 // Server answers HTTP requests.
@@ -87,6 +90,9 @@ const index = `unkai
 /v1/nodes      what it knows of all nodes, JSON
 /v1/locate     which replicas hold ?key=…, JSON
 /v1/explain    what each of them holds of ?key=…, JSON
+/v1/jobs       the job that runs and the last ones, JSON; POST begins one
+/v1/plan       POST: what a job would do, JSON
+/v1/job        POST: pause, resume, cancel or throttle the job that runs
 /metrics       the same in figures, for Prometheus
 /debug/pprof/  profiles of the process
 `
@@ -116,6 +122,10 @@ func (s *Server) routes() http.Handler {
 	page("GET /v1/nodes", pageTimeout, s.nodes)
 	page("GET /v1/locate", pageTimeout, s.locate)
 	page("GET /v1/explain", pageTimeout, s.explain)
+	page("GET /v1/jobs", pageTimeout, s.jobs)
+	page("POST /v1/jobs", changeTimeout, s.begin)
+	page("POST /v1/plan", pageTimeout, s.plan)
+	page("POST /v1/job", changeTimeout, s.steer)
 	page("GET /metrics", pageTimeout, metrics.ServeHTTP)
 	page("GET /debug/pprof/", pprofTimeout, pprof.Index)
 	page("GET /debug/pprof/cmdline", pprofTimeout, pprof.Cmdline)

@@ -22,6 +22,7 @@ type Nodes struct {
 	Quorum   Quorum   `json:"quorum"`
 	Buckets  int      `json:"buckets"`
 	Moving   int      `json:"moving"` // buckets on their way to other replicas
+	Job      *Job     `json:"job,omitempty"`
 	Managers []string `json:"managers"`
 	// Survives is how many more nodes may fail, whichever they are, before some
 	// bucket cannot be read and written; below 0: some cannot be now.
@@ -39,6 +40,7 @@ type Node struct {
 	Zone        string `json:"zone,omitempty"`
 	Weight      int    `json:"weight"`
 	State       string `json:"state"`
+	Manual      bool   `json:"manual,omitempty"` // an operator attaches it
 	Incarnation uint32 `json:"incarnation"`
 	Manager     bool   `json:"manager"`
 	Alive       bool   `json:"alive"`
@@ -131,6 +133,9 @@ func (s *Server) answer(w http.ResponseWriter, f func() (any, error)) {
 	switch {
 	case errors.Is(err, ErrBadRequest):
 		s.text(w, http.StatusBadRequest, err.Error()+"\n")
+		return
+	case errors.Is(err, ErrConflict):
+		s.text(w, http.StatusConflict, err.Error()+"\n")
 		return
 	case err != nil:
 		s.text(w, http.StatusServiceUnavailable, err.Error()+"\n")

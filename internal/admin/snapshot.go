@@ -27,6 +27,7 @@ type Snapshot struct {
 	Epoch       unkai.Epoch
 	Buckets     int
 	N, R, W     int // in effect now
+	Job         *Job
 	Store       store.Stats
 	Clients     memcache.Stats
 	MaxConns    int

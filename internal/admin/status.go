@@ -24,6 +24,7 @@ type Status struct {
 	Store       *StoreStatus   `json:"store,omitempty"`
 	Clients     *ClientsStatus `json:"clients,omitempty"`
 	Rounds      *RoundsStatus  `json:"rounds,omitempty"`
+	Job         *Job           `json:"job,omitempty"` // that runs, in the whole cluster
 }
 
 // Addresses say where a node listens; empty: nowhere.
@@ -93,6 +94,7 @@ func (s *Snapshot) status() Status {
 		return out
 	}
 	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
+	out.Job = s.Job
 	out.Quorum = &Quorum{N: s.N, R: s.R, W: s.W}
 	out.Store = storeStatus(s.Kind, s.Sync, s.Store)
 	c := &s.Clients

@@ -68,6 +68,9 @@ func (b *book) learn(byName map[string]address) error {
 			return err
 		}
 		old, ok := b.known[id]
+		if ok && old == a { // it may have been met under another name since
+			b.tell(id, a.Peer)
+		}
 		if ok && old.Told >= a.Told || a.Peer == "" || !ok && len(b.known) >= maxBook {
 			continue
 		}

@@ -169,7 +169,7 @@ func outwardAddress() string {
 
 // self is this node as it wants to be in the topology.
 func (n *Node) self() topology.Node {
-	return topology.Node{ID: n.id, Weight: n.cfg.Weight, Zone: n.cfg.Zone}
+	return topology.Node{ID: n.id, Weight: n.cfg.Weight, Zone: n.cfg.Zone, Manual: n.cfg.Attach == Manual}
 }
 
 // join asks the nodes that were named to let this one in, until one has.
@@ -183,6 +183,9 @@ func (n *Node) join(ctx context.Context) (*topology.Topology, error) {
 				return top, nil
 			}
 			errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+			if errors.Is(err, topology.ErrRemoved) {
+				return nil, fmt.Errorf("join: %w", errors.Join(errs...))
+			}
 		}
 		err := fmt.Errorf("join: %w", errors.Join(errs...))
 		if try%20 == 0 {
@@ -217,7 +220,12 @@ func (n *Node) joinAt(ctx context.Context, addr string) (*topology.Topology, err
 	if err != nil {
 		return nil, err
 	}
-	if a.Join == nil || a.Join.Topology == nil {
+	switch {
+	case a.Join == nil:
+		return nil, errors.New("it gave no answer")
+	case a.Join.Never != "":
+		return nil, fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved)
+	case a.Join.Topology == nil:
 		return nil, errors.New("it gave no topology")
 	}
 	top := a.Join.Topology
@@ -335,8 +343,8 @@ func (n *Node) reborn(ctx context.Context) error {
 		limited, cancel := context.WithTimeout(ctx, changeLimit)
 		_, err := n.manager.Change(limited, func(t *topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) })
 		cancel()
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, topology.ErrRemoved) {
+			return err
 		}
 		n.log.Warn("the managers could not yet be told that this node has lost its memory; it keeps trying", "err", err)
 		select {

@@ -68,7 +68,7 @@ func settled(t *testing.T, want int, all ...*node.Node) admin.Nodes {
 					attached++
 				}
 			}
-			ready = ready && attached == want && seen.Moving == 0 && seen.Survives >= (min(want, 3)-1)/2 && seen.Epoch == nodes(t, all[0]).Epoch
+			ready = ready && attached == want && seen.Moving == 0 && seen.Job == nil && seen.Survives >= (min(want, 3)-1)/2 && seen.Epoch == nodes(t, all[0]).Epoch
 		}
 		if ready {
 			return seen

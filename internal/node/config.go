@@ -32,6 +32,12 @@ type Config struct {
 	// it may lose together with others; "": nothing is known of that.
 	Weight int
 	Zone   string
+	// Attach is "auto", or "manual": then the node gets its share when an operator
+	// says so.
+	Attach string
+	// AutoReplace is after how long a dead node's share is brought to others by
+	// itself; 0: never.
+	AutoReplace time.Duration
 	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
 	Store, Sync string
 	// N:R:W as configured for the cluster when it begins.
@@ -70,13 +76,19 @@ const (
 	Memory = "memory"
 )
 
+// How nodes are attached.
+const (
+	Auto   = "auto"
+	Manual = "manual"
+)
+
 // DefaultConfig is what a node does when it is told nothing.
 func DefaultConfig() Config {
 	return Config{
 		Data:   "unkai-data",
 		Listen: "127.0.0.1:11211", Peer: "127.0.0.1:11011", HTTP: "127.0.0.1:11080",
 		Store: Disk, Sync: "always",
-		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets, Weight: 1,
+		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets, Weight: 1, Attach: Auto,
 		Cache: 256 << 20, Memory: 1 << 30, MaxValue: 1 << 20,
 		MaxConns: 1024, RequestTimeout: 2 * time.Second,
 		Log: slog.Default(),
@@ -90,6 +102,7 @@ const (
 	minMemory         = 8 << 20
 	minValue          = 1 << 10
 	minRequestTimeout = 10 * time.Millisecond
+	minAutoReplace    = time.Second
 )
 
 // The most that is sensible.
@@ -112,6 +125,8 @@ func (c *Config) Validate() error {
 	}
 	bad(c.Weight < 1 || c.Weight > maxWeight, "weight: %d is not from 1 to %d", c.Weight, maxWeight)
 	bad(len(c.Zone) > maxZone, "zone: longer than %d bytes", maxZone)
+	bad(c.Attach != Auto && c.Attach != Manual, "attach: %q is neither %q nor %q", c.Attach, Auto, Manual)
+	bad(c.AutoReplace != 0 && c.AutoReplace < minAutoReplace, "auto-replace: %v is shorter than %v; 0 for never", c.AutoReplace, minAutoReplace)
 	bad(c.Data == "", "data: name a directory")
 	bad(c.Store != Disk && c.Store != Memory, "store: %q is neither %q nor %q", c.Store, Disk, Memory)
 	bad(c.Sync != "always" && c.Sync != "interval" && c.Sync != "off", "sync: %q is none of always, interval, off", c.Sync)

@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"unkai"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/antientropy"
 )
 
 // control is a question between nodes that is not about data, or its answer:
@@ -27,17 +29,27 @@ type hello struct {
 }
 
 // join asks to be recognised as a member. The answer holds the topology in which
-// the node is.
+// the node is, or why it never will be.
 type join struct {
 	Node     topology.Node      `json:"node"`
 	Topology *topology.Topology `json:"topology,omitempty"`
+	Never    string             `json:"never,omitempty"`
 }
 
-// settled asks which buckets on their way a node has settled. The answer holds
-// those of the epoch that is asked for.
+// settled asks which buckets on their way a node has settled, and what it has
+// forgotten of those that it holds no more. The answer is of the epoch that is
+// asked for.
 type settled struct {
 	Epoch   unkai.Epoch    `json:"epoch"`
 	Buckets []unkai.Bucket `json:"buckets"`
+	Bytes   []int64        `json:"bytes"` // of each of them
+	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
+}
+
+func settledBy(e unkai.Epoch, m *antientropy.Mover) *settled {
+	s := &settled{Epoch: e, Forgot: m.Forgot()}
+	s.Buckets, s.Bytes = m.Settled()
+	return s
 }
 
 // load asks how a node is. The answer says so.
@@ -51,6 +63,8 @@ type load struct {
 	Epoch  uint32 `json:"epoch"`
 	Listen string `json:"listen"`
 	HTTP   string `json:"http"`
+	// Away are the nodes that this one cannot reach.
+	Away []unkai.NodeID `json:"away,omitempty"`
 }
 
 // changeLimit is how long a node tries to have a change of the topology decided.
@@ -70,16 +84,19 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		a.Hello = n.hello()
 	case q.Join != nil:
 		top, err := n.admit(q.Join.Node)
-		if err != nil {
+		a.Join = &join{Node: q.Join.Node, Topology: top}
+		switch {
+		case errors.Is(err, topology.ErrRemoved):
+			a.Join.Never = err.Error()
+		case err != nil:
 			return nil, err
 		}
-		a.Join = &join{Node: q.Join.Node, Topology: top}
 	case q.Settled != nil:
 		top, mover := n.topology(), n.openedMover()
 		if top == nil || mover == nil || top.Epoch < q.Settled.Epoch {
 			return nil, fmt.Errorf("this node has not come to epoch %d yet", q.Settled.Epoch)
 		}
-		a.Settled = &settled{Epoch: top.Epoch, Buckets: mover.Settled()}
+		a.Settled = settledBy(top.Epoch, mover)
 	case q.Load != nil:
 		a.Load = n.load()
 	default:
@@ -96,11 +113,19 @@ func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
 	if top := n.topology(); top == nil {
 		return nil, fmt.Errorf("this node is not a member itself yet")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), changeLimit)
+	// Not for longer than the node that asks waits for an answer.
+	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
-	return n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
+			return topology.Topology{}, errNothing // its first answer was lost
+		}
 		return t.Join(node)
 	})
+	if errors.Is(err, errNothing) {
+		return n.topology(), nil
+	}
+	return top, err
 }
 
 func (n *Node) hello() *hello {

@@ -180,7 +180,7 @@ func (n *Node) openManager(ctx context.Context) error {
 	n.managerRef.Store(m)
 	top := m.Topology()
 	if _, ok := top.Node(n.id); !ok {
-		return fmt.Errorf("%s: the topology of epoch %d does not know node %v: its files are not of one node", n.cfg.Data, top.Epoch, n.id)
+		return fmt.Errorf("%s: node %v: %w", n.cfg.Data, n.id, topology.ErrRemoved)
 	}
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
@@ -235,6 +235,11 @@ func (n *Node) topologyChanged() {
 	}
 	if m != nil {
 		m.Changed()
+	}
+	if top := n.topology(); top != nil {
+		if _, ok := top.Node(n.id); !ok {
+			n.fail(fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved))
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ func (n *Node) openAdmin() {
 	if n.http == nil {
 		return
 	}
-	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Log: n.log})
+	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Operator: operator{n}, Log: n.log})
 	n.side.Go(func() {
 		if err := n.admin.Serve(n.http); err != nil {
 			n.fail(fmt.Errorf("serve administration: %w", err))
@@ -58,6 +58,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	self, _ := top.Node(n.id)
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
+	s.Job = n.describeJobs(top).Running
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()

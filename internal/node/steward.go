@@ -18,22 +18,20 @@ const (
 	// attachAfter is how long nodes that joined are waited for, so that several
 	// become one change.
 	attachAfter = 2 * time.Second
-	// managerGone is after how long without a sign of life another node takes a
-	// manager's place.
-	managerGone = 5 * time.Minute
 )
 
 // errNothing: the topology is as it should be.
 var errNothing = errors.New("nothing to change")
 
 // steward brings the topology forward: it attaches nodes that have joined, and
-// switches buckets that have arrived. Every node has one, and that of the first
-// manager alive works. Should two work at once, the managers decide one change
-// after the other all the same.
+// takes each job to its end. Every node has one, and that of the first manager
+// alive works; all that it needs to know is in the topology. Should two work at
+// once, the managers decide one change after the other all the same.
 type steward struct {
-	n      *Node
-	joined map[unkai.NodeID]time.Time // recognised, and alive since
-	silent map[unkai.NodeID]time.Time // managers, and not alive since
+	n       *Node
+	joined  map[unkai.NodeID]time.Time // recognised, and alive since
+	silent  map[unkai.NodeID]time.Time // not alive since
+	refused string                     // why a dead node is not replaced; said once
 }
 
 func (n *Node) runSteward(ctx context.Context) {
@@ -74,22 +72,84 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		}
 		return
 	}
+	s.watch(top)
+	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)
 		return
 	}
-	s.attach(ctx, top)
-	s.replaceManagers(ctx, top)
+	switch {
+	case s.forget(ctx, top):
+	case top.Job != nil:
+		s.advance(ctx, top)
+	case s.depart(ctx, top):
+	case s.attach(ctx, top):
+	default:
+		s.replaceDead(ctx, top)
+	}
+}
+
+// advance takes a job of which nothing is on its way forward, which mostly is to
+// its end.
+func (s *steward) advance(ctx context.Context, top *topology.Topology) {
+	if _, ok := top.Advance(nil, 0); !ok {
+		return // it waits
+	}
+	size := top.Sizes(s.n.loads(ctx, top))
+	s.change(ctx, top, "a job goes on", func(t *topology.Topology) (topology.Topology, error) {
+		next, ok := t.Advance(size, s.n.cfg.Now())
+		if !ok {
+			return topology.Topology{}, errNothing
+		}
+		return next, nil
+	})
+}
+
+// forget notes who has forgotten what it held of buckets that others hold now.
+// It reports whether that changed anything.
+func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
+	if !top.Straying() {
+		return false
+	}
+	forgot := map[unkai.Seat][]unkai.Bucket{}
+	strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool {
+		return !s.n.here(m.ID) || len(top.Strayed(m.Seat)) == 0
+	})
+	for seat, a := range s.ask(ctx, top, strays) {
+		if len(a.Forgot) > 0 {
+			forgot[seat] = a.Forgot
+		}
+	}
+	if len(forgot) == 0 {
+		return false
+	}
+	return s.change(ctx, top, "buckets were forgotten where they are held no more", func(t *topology.Topology) (topology.Topology, error) {
+		return t.Forgot(forgot), nil
+	})
+}
+
+// depart lets nodes leave that have nothing left.
+func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
+	if _, ok := top.Depart(); !ok {
+		return false
+	}
+	return s.change(ctx, top, "remove nodes", func(t *topology.Topology) (topology.Topology, error) {
+		next, ok := t.Depart()
+		if !ok {
+			return topology.Topology{}, errNothing
+		}
+		return next, nil
+	})
 }
 
 // attach gives nodes that have joined their share, when no other has come for a
 // while.
-func (s *steward) attach(ctx context.Context, top *topology.Topology) {
+func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
 	now := time.Now()
 	var ready []unkai.NodeID
 	latest := time.Time{}
 	for _, m := range top.Nodes {
-		if m.State != topology.Recognised || !s.n.alive(m.ID) && m.ID != s.n.id {
+		if m.State != topology.Recognised || m.Manual || !s.n.here(m.ID) {
 			delete(s.joined, m.ID)
 			continue
 		}
@@ -104,13 +164,20 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) {
 		ready = append(ready, m.ID)
 	}
 	if len(ready) == 0 || now.Sub(latest) < attachAfter {
-		return
+		return false
 	}
-	s.change(ctx, "attach nodes", func(t *topology.Topology) (topology.Topology, error) {
-		if t.Epoch != top.Epoch {
-			return topology.Topology{}, errNothing // look again
+	return s.begin(ctx, top, topology.Change{Kind: topology.KindAttach, Nodes: ready})
+}
+
+// begin begins a job that nobody has asked for.
+func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change) bool {
+	size := top.Sizes(s.n.loads(ctx, top))
+	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
+		next, err := t.Begin(c, size, s.n.cfg.Now())
+		if err == nil {
+			next.Job.Auto = true
 		}
-		return t.Attach(ready...)
+		return next, err
 	})
 }
 
@@ -118,7 +185,18 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) {
 // present replicas have settled them, and frees them of their leaving sets when
 // enough of these know of it.
 func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
-	said, heard := s.ask(ctx, top)
+	said := map[unkai.Bucket][]unkai.Seat{}
+	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
+	var heard []unkai.Seat
+	for seat, a := range s.ask(ctx, top, top.Nodes) {
+		heard = append(heard, seat)
+		for i, b := range a.Buckets {
+			said[b] = append(said[b], seat)
+			if i < len(a.Bytes) {
+				bytes[b] = max(bytes[b], a.Bytes[i])
+			}
+		}
+	}
 	var arrived, free []unkai.Bucket
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
@@ -130,37 +208,27 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 		}
 	}
 	if len(arrived) > 0 {
-		s.change(ctx, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
-			if t.Epoch != top.Epoch {
-				return topology.Topology{}, errNothing
-			}
-			return t.Switch(arrived), nil
+		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
+			return t.Switch(arrived, func(b unkai.Bucket) int64 { return bytes[b] }), nil
 		})
 	} else if len(free) > 0 {
-		s.change(ctx, "release buckets", func(t *topology.Topology) (topology.Topology, error) {
-			if t.Epoch != top.Epoch {
-				return topology.Topology{}, errNothing
-			}
-			return t.Release(free), nil
-		})
+		s.change(ctx, top, "release buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Release(free), nil })
 	}
 }
 
-// ask gathers which nodes have heard of a topology, and which buckets they have
-// settled, by bucket.
-func (s *steward) ask(ctx context.Context, top *topology.Topology) (said map[unkai.Bucket][]unkai.Seat, heard []unkai.Seat) {
+// ask asks those of some nodes that have heard of a topology what they have
+// settled and forgotten.
+func (s *steward) ask(ctx context.Context, top *topology.Topology, nodes []topology.Node) map[unkai.Seat]*settled {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	said = map[unkai.Bucket][]unkai.Seat{}
+	out := map[unkai.Seat]*settled{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, m := range top.Nodes {
+	for _, m := range nodes {
 		wg.Go(func() {
-			a := &settled{Epoch: top.Epoch}
-			if m.ID == s.n.id {
-				a.Buckets = s.n.mover.Settled()
-			} else {
-				answer, err := s.n.askControl(ctx, m.ID, control{Settled: a})
+			a := settledBy(top.Epoch, s.n.mover)
+			if m.ID != s.n.id {
+				answer, err := s.n.askControl(ctx, m.ID, control{Settled: &settled{Epoch: top.Epoch}})
 				if err != nil || answer.Settled == nil || answer.Settled.Epoch != top.Epoch {
 					return // it will be asked again
 				}
@@ -168,52 +236,30 @@ func (s *steward) ask(ctx context.Context, top *topology.Topology) (said map[unk
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			heard = append(heard, m.Seat)
-			for _, b := range a.Buckets {
-				said[b] = append(said[b], m.Seat)
-			}
+			out[m.Seat] = a
 		})
 	}
 	wg.Wait()
-	return said, heard
+	return out
 }
 
-// replaceManagers elects others in the place of managers that have been silent
-// for long.
-func (s *steward) replaceManagers(ctx context.Context, top *topology.Topology) {
-	now := time.Now()
-	var gone []unkai.NodeID
-	for _, id := range top.Managers {
-		if id == s.n.id || s.n.alive(id) {
-			delete(s.silent, id)
-			continue
-		}
-		if since, ok := s.silent[id]; !ok {
-			s.silent[id] = now
-		} else if now.Sub(since) > managerGone {
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) == 0 {
-		return
-	}
-	s.change(ctx, "replace managers", func(t *topology.Topology) (topology.Topology, error) {
-		if next := t.Elect(gone...); !slices.Equal(next.Managers, t.Managers) {
-			return next, nil
-		}
-		return topology.Topology{}, errNothing
-	})
-}
-
-func (s *steward) change(ctx context.Context, what string, f func(*topology.Topology) (topology.Topology, error)) {
+// change has what f makes of a topology, unless there is a newer one: then it is
+// time to look again. It reports whether it was decided.
+func (s *steward) change(ctx context.Context, top *topology.Topology, what string, f func(*topology.Topology) (topology.Topology, error)) bool {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
-	top, err := s.n.manager.Change(ctx, f)
+	next, err := s.n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if t.Epoch != top.Epoch {
+			return topology.Topology{}, errNothing
+		}
+		return f(t)
+	})
 	switch {
 	case errors.Is(err, errNothing):
 	case err != nil:
 		s.n.log.Warn("the topology could not be changed; it will be tried again", "change", what, "err", err)
 	default:
-		s.n.log.Info("topology changed", "change", what, "epoch", top.Epoch, "nodes", len(top.Nodes), "moving", top.Moving(), "managers", len(top.Managers))
+		s.n.log.Info("topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
 	}
+	return err == nil
 }

@@ -34,6 +34,11 @@ func (n *Node) load() *load {
 	l := &load{State: n.state, Listen: addrOf(n.listen), HTTP: addrOf(n.http)}
 	if top := n.topology(); top != nil {
 		l.Epoch = uint32(top.Epoch)
+		for _, m := range top.Nodes {
+			if !n.here(m.ID) {
+				l.Away = append(l.Away, m.ID)
+			}
+		}
 	}
 	if n.state == "" {
 		s := n.engine.Stats()
@@ -61,6 +66,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 		out.Managers = append(out.Managers, id.String())
 	}
 	out.Survives, out.Unavailable = n.survives(top)
+	out.Job = n.describeJobs(top).Running
 	where := n.book.nodes()
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
@@ -68,7 +74,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for i, m := range top.Nodes {
 		node := &out.Nodes[i]
 		*node = admin.Node{
-			ID: m.ID.String(), Peer: where[m.ID].Peer, Zone: m.Zone, Weight: m.Weight, State: m.State.String(),
+			ID: m.ID.String(), Peer: where[m.ID].Peer, Zone: m.Zone, Weight: m.Weight, State: m.State.String(), Manual: m.Manual,
 			Incarnation: uint32(m.Incarnation), Manager: slices.Contains(top.Managers, m.ID), Alive: n.here(m.ID),
 		}
 		wg.Go(func() { n.fillLoad(ctx, m.ID, node) })
@@ -186,13 +192,18 @@ var valueSum = crc32.MakeTable(crc32.Castagnoli)
 // held is what one replica holds of a key.
 func (n *Node) held(ctx context.Context, top *topology.Topology, id unkai.NodeID, key []byte) admin.Held {
 	out := admin.Held{Node: id.String()}
-	to := n.localReplica()
-	switch {
+	var to coordinator.Replica
+	switch own := n.localReplica(); {
 	case id == 0:
 		out.Error = "an incarnation that has passed"
 		return out
 	case id != n.id:
 		to = n.remote(id)
+	case own == nil:
+		out.Error = "this node is starting"
+		return out
+	default:
+		to = own
 	}
 	hash := top.Space().Hash(key)
 	bucket := top.Space().Bucket(hash)
@@ -228,7 +239,7 @@ type heldDone chan struct{}
 // CallAnswered implements replica.Answered.
 func (h heldDone) CallAnswered(*replica.Call) { close(h) }
 
-func (n *Node) localReplica() coordinator.Replica {
+func (n *Node) localReplica() *replica.Local {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.replica

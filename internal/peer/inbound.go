@@ -103,7 +103,7 @@ func (i *inbound) Answered(q *Request, reply []byte, refused bool) {
 		f.what = refusal
 	}
 	if len(reply) > MaxBody {
-		f.what, f.body = refusal, []byte("its answer is too large")
+		f.body = nil // no answer that makes sense; and no refusal, for it may have been acted on
 	}
 	body := pack(f.body)
 	i.mu.Lock()

@@ -35,7 +35,7 @@ const (
 )
 
 // Why a call has no answer. With ErrDown, ErrBusy and ErrTooLarge nothing was
-// sent; Sent tells them apart.
+// sent; Sent tells them, and refusals, apart.
 var (
 	ErrDown     = errors.New("no connection to that node")
 	ErrBusy     = errors.New("too much is waiting for that node")
@@ -50,10 +50,11 @@ type RemoteError struct{ Text string }
 // Error is what the other node said.
 func (e *RemoteError) Error() string { return "refused by that node: " + e.Text }
 
-// Sent reports whether a call that ended with err may have reached the other
-// node. Only if not is it certain that it did nothing there.
+// Sent reports whether a call that ended with err may have been acted on by the
+// other node. Only if not is it certain that it did nothing there.
 func Sent(err error) bool {
-	return !errors.Is(err, ErrDown) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrTooLarge)
+	var refused *RemoteError
+	return !errors.As(err, &refused) && !errors.Is(err, ErrDown) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrTooLarge)
 }
 
 // Call is one question to another node and its answer. Its owner fills in the

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -50,8 +51,9 @@ func (d *Disk) bucket(b unkai.Bucket) *bucket {
 // change is one step of the journal: what it does to buckets, and who is told
 // when it is durable.
 type change struct {
-	do   func(*Disk)
-	told *store.Write
+	do    func(*Disk)
+	told  *store.Write
+	order []byte // what it was about: the write is its owner's
 }
 
 // Engine is a store.Engine on a Disk: what is written is seen at once and is
@@ -70,7 +72,7 @@ type Engine struct {
 	wake    chan struct{}
 	ended   chan struct{}
 	stats   store.Stats
-	tell    func(done func())
+	tell    func(order []byte, done func())
 }
 
 type mark struct {
@@ -81,15 +83,16 @@ type mark struct {
 // Open opens a disk. The seed decides how long it takes to make writes durable,
 // and what a crash leaves.
 //
-// tell, if not nil, is given what lets writers know that their writes are
-// durable, in order, and sees that it is done.
-func Open(d *Disk, seed uint64, tell func(done func())) *Engine {
+// tell, if not nil, is given what lets writers know that their writes are durable,
+// and sees that it is done. Of those that are durable at once it is told an order
+// that does not depend on who came first.
+func Open(d *Disk, seed uint64, tell func(order []byte, done func())) *Engine {
 	e := &Engine{
 		disk: d, marks: map[string]mark{}, last: map[string]int{}, rng: rand.New(rand.NewPCG(seed, 0xd15c)),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), tell: tell,
 	}
 	if tell == nil {
-		e.tell = func(done func()) { done() }
+		e.tell = func(_ []byte, done func()) { done() }
 	}
 	for b, k := range d.buckets {
 		e.now.bucket(b).floor = k.floor
@@ -138,7 +141,7 @@ func (e *Engine) nudge() {
 func (e *Engine) sync() {
 	defer close(e.ended)
 	for {
-		time.Sleep(1) // what is written at the same moment is in the same group
+		time.Sleep(time.Nanosecond) // what is written at the same moment is in the same group
 		e.mu.Lock()
 		n, dead, closing := len(e.journal), e.dead, e.closing
 		took := time.Duration(50_000 + e.rng.IntN(1_000_000))
@@ -171,7 +174,7 @@ func (e *Engine) sync() {
 		e.mu.Unlock()
 		for _, c := range group {
 			if c.told != nil {
-				e.tell(func() { tell(c.told, nil) })
+				e.tell(c.order, func() { tell(c.told, nil) })
 			}
 		}
 	}
@@ -180,7 +183,8 @@ func (e *Engine) sync() {
 // apply does a change, now to what is seen and later to the disk. The lock is held.
 func (e *Engine) apply(told *store.Write, do func(*Disk)) {
 	do(&e.now)
-	e.journal = append(e.journal, change{do, told})
+	order := binary.BigEndian.AppendUint64(bytes.Clone(told.Key), uint64(told.Record.Promise))
+	e.journal = append(e.journal, change{do, told, order})
 	e.nudge()
 }
 

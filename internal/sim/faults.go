@@ -3,11 +3,7 @@ package sim
 import (
 	"slices"
 	"time"
-
-	"unkai/internal/core/topology"
 )
-
-const attachedState = topology.Attached
 
 // faults has something go wrong every few seconds, until a moment.
 func (w *World) faults(until time.Time) {
@@ -48,7 +44,8 @@ func (w *World) fault() {
 		{"one way", 8, func() { w.oneWay(h) }},
 		{"heal", 20, w.mend},
 		{"clock", 8, func() { w.turnClock(h) }},
-		{"join", 6, w.join},
+		{"join", 8, w.join},
+		{"job", 14, w.job},
 	}
 	all := 0
 	for _, k := range kinds {
@@ -57,7 +54,9 @@ func (w *World) fault() {
 	at := r.IntN(all)
 	for _, k := range kinds {
 		if at -= k.share; at < 0 {
+			w.mu.Lock()
 			w.result.Faults[k.name]++
+			w.mu.Unlock()
 			w.logf("FAULT %s (host %d)", k.name, h.number)
 			k.do()
 			return
@@ -72,7 +71,7 @@ func (w *World) restart(h *host, within time.Duration) {
 	}
 	life := h.life
 	w.bus.after(time.Duration(w.bus.rng.Int64N(int64(within))), &event{name: "restart", do: func() {
-		if h.life == life && h.endpoint == nil {
+		if h.life == life && h.endpoint == nil && !h.empty {
 			if w.chance(200) {
 				h.addr += "1" // another port
 			}
@@ -154,7 +153,7 @@ func (w *World) turnClock(h *host) {
 
 // join starts a host that has never been there.
 func (w *World) join() {
-	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 }); i >= 0 {
+	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 || h.empty }); i >= 0 {
 		w.start(w.hosts[i])
 	}
 }
@@ -167,7 +166,7 @@ func (w *World) heal() {
 		h.mu.Lock()
 		h.skew = 0
 		h.mu.Unlock()
-		if h.life > 0 && h.endpoint == nil {
+		if h.life > 0 && h.endpoint == nil && !h.empty {
 			w.start(h)
 		}
 	}

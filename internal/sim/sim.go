@@ -5,7 +5,6 @@ package sim
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"unkai"
 	"unkai/internal/check"
+	"unkai/internal/core/topology"
 	"unkai/internal/node"
 	"unkai/internal/peer"
 	"unkai/internal/store"
@@ -71,6 +71,7 @@ type World struct {
 	hosts   []*host
 	cut     [][]bool // from, to
 	zombies sync.WaitGroup
+	orders  sync.WaitGroup
 	keys    keyring
 	result  Result
 
@@ -95,6 +96,7 @@ type host struct {
 	gone   chan struct{} // closed when this life has ended
 	cancel context.CancelFunc
 	engine *Engine
+	empty  bool // what it had is of no use: it was removed
 }
 
 // Run runs one world. It must be called in a bubble of testing/synctest.
@@ -136,7 +138,10 @@ func or[T int | time.Duration](v, otherwise T) T {
 
 func (w *World) logf(format string, args ...any) {
 	if w.cfg.Log != nil {
-		fmt.Fprintf(w.cfg.Log, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05.000000000")}, args...)...)
+		_, err := fmt.Fprintf(w.cfg.Log, "%s "+format+"\n", append([]any{time.Now().Format("15:04:05.000000000")}, args...)...)
+		if err != nil {
+			panic(err) // half a log is misleading
+		}
 	}
 }
 
@@ -174,6 +179,7 @@ func (w *World) live() {
 	}
 	clients.Wait()
 	w.later(0, "heal", w.heal)
+	w.orders.Wait()
 	w.settle("at the end")
 	w.readAll()
 	w.stop()
@@ -182,6 +188,7 @@ func (w *World) live() {
 // start begins a life of a host's node.
 func (w *World) start(h *host) {
 	h.life++
+	h.empty = false
 	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d", h.number, h.life))
 	if err := inherit(h.dir, dir); err != nil {
 		w.fail(err)
@@ -207,10 +214,8 @@ func (w *World) start(h *host) {
 	if w.cfg.Memory {
 		cfg.Store, disk = node.Memory, &Disk{}
 	}
-	told := uint64(0)
-	engine := Open(disk, seed, func(done func()) {
-		told++
-		w.bus.send(&event{name: "durable", from: unkai.NodeID(h.number), body: binary.BigEndian.AppendUint64(nil, told), plan: func(e *event) {
+	engine := Open(disk, seed, func(order []byte, done func()) {
+		w.bus.send(&event{name: "durable", from: unkai.NodeID(h.number), body: order, plan: func(e *event) {
 			e.do = done
 			w.bus.after(0, e)
 		}})
@@ -247,6 +252,13 @@ func (w *World) start(h *host) {
 			return
 		default:
 		}
+		if errors.Is(err, topology.ErrRemoved) {
+			if err := engine.Close(); err != nil {
+				w.fail(err)
+			}
+			w.later(0, "removed", func() { w.removed(h, gone) })
+			return
+		}
 		if err != nil {
 			w.fail(fmt.Errorf("host %d did not start: %w", h.number, err))
 			return
@@ -254,8 +266,19 @@ func (w *World) start(h *host) {
 		h.mu.Lock()
 		h.node = n
 		h.mu.Unlock()
-		<-gone
-		w.bury(n)
+		select {
+		case <-gone:
+			w.bury(n)
+		case <-n.Done():
+			w.later(0, "removed", func() { w.removed(h, gone) })
+			if err := n.Err(); !errors.Is(err, topology.ErrRemoved) {
+				select {
+				case <-gone:
+				default:
+					w.fail(fmt.Errorf("host %d stopped by itself: %w", h.number, err))
+				}
+			}
+		}
 	})
 }
 
@@ -322,10 +345,13 @@ const patience = 5 * time.Minute
 // settle waits until all nodes that run are attached and nothing moves.
 func (w *World) settle(when string) {
 	until := time.Now().Add(patience)
-	for {
+	for try := 0; ; try++ {
 		why := w.unsettled()
 		if why == "" {
 			return
+		}
+		if try%50 == 49 {
+			w.release()
 		}
 		if time.Now().After(until) {
 			w.fail(fmt.Errorf("%s: not settled after %v: %s", when, patience, why))
@@ -336,23 +362,28 @@ func (w *World) settle(when string) {
 }
 
 func (w *World) unsettled() string {
+	epoch := unkai.Epoch(0)
 	for _, h := range w.hosts {
 		n, gone := h.running()
 		if gone == nil {
-			continue // never started
+			continue // it is not a member
 		}
 		if n == nil {
 			return fmt.Sprintf("host %d does not serve", h.number)
 		}
 		top := n.Topology()
-		if self, ok := top.Node(n.ID()); !ok || self.State != attachedState {
+		self, ok := top.Node(n.ID())
+		if !ok || self.State != topology.Attached && (self.State != topology.Recognised || !self.Manual) {
 			return fmt.Sprintf("host %d is not attached: %+v", h.number, self)
 		}
-		if top.Moving() > 0 {
-			return fmt.Sprintf("host %d: %d buckets are on their way", h.number, top.Moving())
+		if top.Moving() > 0 || top.Job != nil {
+			return fmt.Sprintf("host %d: %d buckets are on their way, %+v", h.number, top.Moving(), top.Job)
 		}
-		if first, _ := w.hosts[0].running(); first == nil || first.Topology().Epoch != top.Epoch {
-			return fmt.Sprintf("host %d is at epoch %d", h.number, top.Epoch)
+		if epoch == 0 {
+			epoch = top.Epoch
+		}
+		if epoch != top.Epoch {
+			return fmt.Sprintf("host %d is at epoch %d, another at %d", h.number, top.Epoch, epoch)
 		}
 	}
 	return ""
@@ -384,8 +415,8 @@ func (w *World) stop() {
 		h.mu.Lock()
 		h.node = nil
 		h.cancel()
-		h.mu.Unlock()
 		close(gone)
+		h.mu.Unlock()
 	}
 	w.zombies.Wait()
 }

@@ -4,7 +4,11 @@
 // names, so a change of the managers needs no steps of its own.
 package decree
 
-import "unkai"
+import (
+	"bytes"
+
+	"unkai"
+)
 
 // Ballot orders the attempts to decide one epoch. The zero Ballot is before all.
 type Ballot struct {
@@ -48,9 +52,10 @@ func (s State) Prepare(b Ballot) (State, bool) {
 	return s, true
 }
 
-// Accept is the state after a value was accepted at b, and whether it could be.
+// Accept is the state after a value was accepted at b, and whether it could be. A
+// ballot is for one value only.
 func (s State) Accept(b Ballot, value []byte) (State, bool) {
-	if b.Less(s.Promised) || b == (Ballot{}) {
+	if b.Less(s.Promised) || b == (Ballot{}) || b == s.Accepted && !bytes.Equal(value, s.Value) {
 		return s, false
 	}
 	s.Promised, s.Accepted, s.Value = b, b, value
@@ -105,6 +110,10 @@ func (p *Proposer) Never() bool { return p.managers-p.no < Majority(p.managers) 
 // Value is what has to be proposed: what a manager had accepted at the highest
 // ballot, else the proposer's own.
 func (p *Proposer) Value() []byte { return p.value }
+
+// Found is the ballot at which a manager had accepted Value; zero: none had accepted
+// anything.
+func (p *Proposer) Found() Ballot { return p.best }
 
 // Propose goes on from promises to accepts.
 func (p *Proposer) Propose() { p.yes, p.no = 0, 0 }

@@ -105,7 +105,11 @@ func (p *Proposer) ask(phase Phase) {
 func (p *Proposer) Hopeless(asked quorum.Mask) {
 	p.See(p.Tally.Seen)
 	p.See(p.Ballot)
-	switch held := asked &^ p.Tally.No; {
+	held := asked &^ p.Tally.No
+	if p.Phase == Accepting && held != 0 {
+		p.See(p.Ballot.Heir()) // whoever accepted it has promised that
+	}
+	switch {
 	case p.Phase != Accepting || held == 0:
 	case p.first == 0:
 		p.first, p.held = p.Ballot, held

@@ -55,6 +55,9 @@ func Place(buckets, n int, nodes []Node, old Map) Map {
 	p.quota = p.quotas(buckets)
 	p.lighten()
 	p.fill()
+	if old != nil {
+		p.save()
+	}
 	p.order(old)
 	out := make(Map, buckets)
 	for b, set := range p.sets {

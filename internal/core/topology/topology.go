@@ -31,8 +31,20 @@ type Topology struct {
 	// FlushAt is when a flush_all with a delay is due, in milliseconds since
 	// 1970; 0: none is.
 	FlushAt int64 `json:"flush_at,omitempty"`
+	// Removed are the nodes that have left last. They may not come back under
+	// their old ids.
+	Removed []unkai.NodeID `json:"removed,omitempty"`
+	// Job is what is being done now; nil: nothing. History are the last ones, the
+	// latest at the end, and Jobs is how many there were.
+	Job     *Job  `json:"job,omitempty"`
+	History []Job `json:"history,omitempty"`
+	Jobs    int   `json:"jobs,omitempty"`
+	// Throttle is how many bytes in a second each node may bring on their way; 0:
+	// as many as it can.
+	Throttle int64 `json:"throttle,omitempty"`
 
 	routes []Route
+	held   int // buckets that could not set out in this change, because of strays
 }
 
 // Node is a member in its present incarnation.
@@ -43,6 +55,8 @@ type Node struct {
 	State       State             `json:"state"`
 	Weight      int               `json:"weight"`
 	Zone        string            `json:"zone,omitempty"`
+	// Manual says that the operator attaches it, and nobody else.
+	Manual bool `json:"manual,omitempty"`
 }
 
 // Set is who holds one bucket. While it is on its way from one set of replicas
@@ -56,6 +70,10 @@ type Set struct {
 	Replicas []unkai.Seat `json:"replicas"`
 	Joining  []unkai.Seat `json:"joining,omitempty"`
 	Leaving  []unkai.Seat `json:"leaving,omitempty"`
+	// Strays were in the set and are not any more, and have not yet said that
+	// they have forgotten it. Until then they cannot join it: what they hold may
+	// never have been chosen.
+	Strays []unkai.Seat `json:"strays,omitempty"`
 }
 
 // State is how far a node belongs to the cluster.
@@ -88,7 +106,7 @@ func (s *State) UnmarshalText(b []byte) error {
 
 // New is the first topology of a cluster of one node.
 func New(cluster uint64, buckets, n, r, w int, first Node) Topology {
-	first.Incarnation, first.Seat, first.State = 1, 1, Attached
+	first.Incarnation, first.Seat, first.State, first.Manual = 1, 1, Attached, false
 	t := Topology{
 		Epoch: 1, Cluster: cluster, Buckets: buckets, N: n, R: r, W: w,
 		Nodes: []Node{first}, Managers: []unkai.NodeID{first.ID}, Seats: 1, Sets: make([]Set, buckets),
@@ -123,6 +141,10 @@ func (t *Topology) validate() error {
 		return fmt.Errorf("%d sets for %d buckets", len(t.Sets), t.Buckets)
 	case t.Flushed > t.Epoch:
 		return fmt.Errorf("flushed in epoch %d", t.Flushed)
+	case len(t.Removed) > maxRemoved || len(t.History) > maxHistory:
+		return fmt.Errorf("%d nodes that have left and %d jobs are more than are kept", len(t.Removed), len(t.History))
+	case t.Throttle < 0:
+		return fmt.Errorf("a throttle of %d bytes in a second", t.Throttle)
 	}
 	for i, n := range t.Nodes {
 		switch {
@@ -157,8 +179,8 @@ func (t *Topology) validSet(s *Set) error {
 	if len(s.Joining) > 0 && len(s.Leaving) > 0 {
 		return fmt.Errorf("replicas join and leave it at once")
 	}
-	for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
-		if len(list) > maxReplicas {
+	for k, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Strays} {
+		if k < 3 && len(list) > maxReplicas {
 			return fmt.Errorf("%d replicas are more than %d", len(list), maxReplicas)
 		}
 		for i, seat := range list {

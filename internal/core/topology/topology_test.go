@@ -33,7 +33,7 @@ func grown(t *testing.T, top topology.Topology, ids ...unkai.NodeID) topology.To
 	if err != nil {
 		t.Fatal(err)
 	}
-	top = top.Switch(all(top))
+	top = top.Switch(all(top), nil)
 	top = top.Release(all(top))
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestAttachGoesThroughBothSets(t *testing.T) {
 		t.Error("a bucket has arrived when 2 of the present 3 say so")
 	}
 	joining := top.Sets[moved].Joining
-	next := top.Switch([]unkai.Bucket{unkai.Bucket(moved)})
+	next := top.Switch([]unkai.Bucket{unkai.Bucket(moved)}, nil)
 	if err := next.Seal(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func newCluster(t testing.TB, size, buckets int) *cluster {
 	for b := range buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all)
+	top = top.Switch(all, func(unkai.Bucket) int64 { return 0 })
 	top = top.Release(all)
 	c.set(t, top)
 	for i := range size {

@@ -3,9 +3,10 @@ package antientropy
 import (
 	"context"
 	"errors"
-	"iter"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"unkai"
@@ -29,8 +30,10 @@ const (
 type session struct {
 	*Repairer
 	*comparison
-	top *topology.Topology
-	who []unkai.NodeID
+	top   *topology.Topology
+	who   []unkai.NodeID
+	bytes atomic.Int64 // exchanged since it rested last
+	pace  pace
 }
 
 // mend finds out in what a bucket differs and has it mended. It reports whether
@@ -129,7 +132,7 @@ func (s *session) differing(nodes []uint32, sums [][]uint64) []uint32 {
 // sums are those of some nodes, by who and node.
 func (s *session) sums(ctx context.Context, level int, nodes []uint32) ([][]uint64, error) {
 	out := make([][]uint64, len(s.who))
-	err := s.everyone(func(w int) error {
+	err := s.everyone(ctx, func(w int) error {
 		if w == 0 {
 			sums, ok := s.Replica.Sums(nil, s.bucket, level, slices.Values(nodes))
 			if !ok {
@@ -158,15 +161,26 @@ func (s *session) sums(ctx context.Context, level int, nodes []uint32) ([][]uint
 
 func (s *session) about(a asked) []byte { return about(a, s.bucket, s.route.Epoch) }
 
-// everyone does something for each replica at once.
-func (s *session) everyone(do func(w int) error) error {
+// everyone does something for each replica at once, and then rests for what was
+// exchanged.
+func (s *session) everyone(ctx context.Context, do func(w int) error) error {
 	errs := make([]error, len(s.who))
 	var wg sync.WaitGroup
 	for w := range s.who {
 		wg.Go(func() { errs[w] = do(w) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	err := s.pace.wait(ctx, int(s.bytes.Swap(0)), s.rate)
+	return errors.Join(append(errs, err)...)
+}
+
+// rate is how many bytes in a second a session may exchange.
+func (s *session) rate() (int64, error) {
+	most := int64(maxRate)
+	if t := s.Topology().Throttle; t > 0 {
+		most = min(most, t)
+	}
+	return max(1, most/sessions), nil
 }
 
 // list is what one replica holds under some leaves.
@@ -178,14 +192,15 @@ type list struct {
 // lists are what each replica holds under some leaves.
 func (s *session) lists(ctx context.Context, leaves []uint32) ([]list, error) {
 	out := make([]list, len(s.who))
-	err := s.everyone(func(w int) error {
+	err := s.everyone(ctx, func(w int) error {
 		out[w].held = map[string]version{}
 		if w == 0 {
 			out[0].forgot = s.Replica.Forgot(s.bucket)
-			return s.Replica.Under(s.bucket, s.depth, setOf(leaves), func(e *store.Entry) bool {
+			err := s.Replica.Under(s.bucket, s.depth, setOf(leaves), func(e *store.Entry) bool {
 				out[0].held[string(e.Key)] = version{e.Hash, e.Record.Ballot, e.Record.Epoch, e.Record.Tombstone}
 				return true
 			})
+			return errors.Join(err, s.Replica.Durable())
 		}
 		in, err := s.askOne(ctx, s.who[w], appendNodes(s.about(askList), s.depth, leaves))
 		if err != nil {
@@ -201,24 +216,13 @@ func (s *session) lists(ctx context.Context, leaves []uint32) ([]list, error) {
 	return out, err
 }
 
-// keys are those that somebody holds, each once.
-func keys(lists []list) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for w := range lists {
-			for key := range lists[w].held {
-				if !heldBefore(lists[:w], key) && !yield(key) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func heldBefore(lists []list, key string) bool {
+// keys are those that somebody holds, each once, in order.
+func keys(lists []list) []string {
+	all := map[string]struct{}{}
 	for w := range lists {
-		if _, ok := lists[w].held[key]; ok {
-			return true
+		for key := range lists[w].held {
+			all[key] = struct{}{}
 		}
 	}
-	return false
+	return slices.Sorted(maps.Keys(all))
 }

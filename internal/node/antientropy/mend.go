@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
 	"unkai"
 	"unkai/internal/core/register"
@@ -31,35 +30,27 @@ func (s *session) mendLeaves(ctx context.Context, leaves []uint32) error {
 	if err != nil {
 		return err
 	}
-	var lacks []lack
-	for key := range keys(lists) {
-		if l, ok := s.lack(lists, key); ok {
-			lacks = append(lacks, l)
+	carried, settled := make([][]lack, len(s.who)), make([][][]byte, len(s.who))
+	for _, key := range keys(lists) {
+		l, ok := s.lack(lists, key)
+		switch {
+		case !ok:
+		case l.chosen:
+			carried[l.from] = append(carried[l.from], l)
+		default:
+			// Only a round can tell what becomes of it. It is begun where it is held:
+			// the others may be content with what they have.
+			settled[l.from] = append(settled[l.from], []byte(key))
 		}
 	}
-	// What comes from one replica, and is known to be chosen or not, is one message.
-	groups := map[group][]lack{}
-	var order []group
-	for _, l := range lacks {
-		g := group{l.from, l.chosen, l.version.epoch == s.route.Epoch}
-		if groups[g] == nil {
-			order = append(order, g)
-		}
-		groups[g] = append(groups[g], l)
-	}
-	for _, g := range order {
-		for part := range slices.Chunk(groups[g], maxKeys) {
-			if err := s.carry(ctx, g, part); err != nil {
+	for w := range s.who {
+		for part := range slices.Chunk(carried[w], maxKeys) {
+			if err := s.carry(ctx, w, part); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
-}
-
-type group struct {
-	from            int
-	chosen, present bool // of the bucket's present epoch
+	return s.everyone(ctx, func(w int) error { return s.settleAt(ctx, w, settled[w]) })
 }
 
 // lack says who lacks what of a key, if anybody does.
@@ -94,55 +85,33 @@ func (s *session) lack(lists []list, key string) (lack, bool) {
 	return l, l.lacking != 0
 }
 
-// carry has records of one holder adopted by those who lack them.
-func (s *session) carry(ctx context.Context, g group, lacks []lack) error {
-	var entries []entry
-	if g.chosen || g.present {
-		var err error
-		if entries, err = s.fetch(ctx, g.from, lacks); err != nil {
-			return err
-		}
+// carry has chosen records of one holder adopted by those who lack them.
+func (s *session) carry(ctx context.Context, from int, lacks []lack) error {
+	entries, err := s.fetch(ctx, from, lacks)
+	if err != nil {
+		return err
 	}
 	byKey := make(map[string]*entry, len(entries))
 	for i := range entries {
 		byKey[string(entries[i].key)] = &entries[i]
 	}
-	for i := range lacks {
-		if e := byKey[lacks[i].key]; e != nil && e.record.Ballot != lacks[i].version.ballot {
-			delete(byKey, lacks[i].key) // it is another one by now
-		}
-	}
-	// A record that is not known to be chosen is settled where it is held: the others
-	// may be content with what they have. A chosen one is, where it is lacking.
-	var mu sync.Mutex
-	unclear := map[string]struct{}{}
-	err := s.everyone(func(w int) error {
+	return s.everyone(ctx, func(w int) error {
 		var given []*entry
 		for i := range lacks {
-			if e := byKey[lacks[i].key]; lacks[i].lacking&(1<<w) != 0 && e != nil {
+			e := byKey[lacks[i].key]
+			if lacks[i].lacking&(1<<w) != 0 && e != nil && e.record.Ballot == lacks[i].version.ballot {
 				given = append(given, e)
 			}
 		}
-		fates, err := s.give(ctx, w, g.chosen, given)
-		var settle [][]byte
+		fates, err := s.give(ctx, w, given)
+		var settle [][]byte // something higher was promised there: a round comes above it
 		for i, f := range fates {
-			if f == fateRefused && g.chosen {
+			if f == fateRefused {
 				settle = append(settle, given[i].key)
-			} else if f == fateRefused {
-				mu.Lock()
-				unclear[string(given[i].key)] = struct{}{}
-				mu.Unlock()
 			}
 		}
 		return errors.Join(err, s.settleAt(ctx, w, settle))
 	})
-	var settle [][]byte
-	for i := range lacks {
-		if _, ok := unclear[lacks[i].key]; ok || !g.chosen && !g.present {
-			settle = append(settle, []byte(lacks[i].key))
-		}
-	}
-	return errors.Join(err, s.settleAt(ctx, g.from, settle))
 }
 
 // fetch gets records from their holder. Those that have changed are left out.
@@ -192,19 +161,16 @@ func (s *session) fetchFrom(ctx context.Context, from unkai.NodeID, space ring.S
 }
 
 // give has one replica adopt records, and tells what became of each.
-func (s *session) give(ctx context.Context, w int, chosen bool, given []*entry) (fates []fate, err error) {
+func (s *session) give(ctx context.Context, w int, given []*entry) (fates []fate, err error) {
 	if w == 0 {
 		calls := make([]replica.Call, len(given))
 		for i, e := range given {
-			calls[i] = e.adoption(s.bucket, s.route.Epoch, chosen)
+			calls[i] = e.adoption(s.bucket, s.route.Epoch)
 		}
 		return s.adopt(calls), nil
 	}
 	for len(given) > 0 {
-		q := append(s.about(askAdopt), 0)
-		if chosen {
-			q[len(q)-1] = 1
-		}
+		q := s.about(askAdopt)
 		at := len(q)
 		q = u32(q, 0)
 		n := 0

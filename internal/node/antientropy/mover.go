@@ -6,6 +6,7 @@ package antientropy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -30,8 +31,10 @@ type Mover struct {
 
 	changed chan struct{}
 	once    sync.Once
-	settled sync.Map // unkai.Bucket → unkai.Epoch under which it was settled
-	held    []bool
+	settled sync.Map // unkai.Bucket → arrival
+	pace    pace
+	mu      sync.Mutex
+	dropped []unkai.Epoch // of the set under which each bucket was last forgotten
 	keys    atomic.Int64
 }
 
@@ -39,16 +42,18 @@ type Mover struct {
 type Replica interface {
 	// Settle waits for what was admitted under an earlier topology.
 	Settle()
-	// Keys passes the keys of a bucket to yield.
-	Keys(b unkai.Bucket, yield func(key []byte) bool) error
+	// Keys passes the keys of a bucket to yield, with the bytes that they and
+	// their values have.
+	Keys(b unkai.Bucket, yield func(key []byte, size int) bool) error
 	// Drop forgets a bucket that the node does not hold.
 	Drop(b unkai.Bucket) error
 }
 
 const (
-	// batch is how many keys are settled at once: they share round trips and
-	// syncs.
-	batch = 256
+	// batch is how many keys are settled at once, and batchBytes with how many
+	// bytes: they share round trips and syncs.
+	batch      = 256
+	batchBytes = 1 << 20
 	// atOnce is how many buckets are settled at once.
 	atOnce = 4
 	// look is how often it looks for what failed before.
@@ -69,18 +74,25 @@ func (m *Mover) Changed() {
 // Moved is how many keys were settled since the start.
 func (m *Mover) Moved() int64 { return m.keys.Load() }
 
+// arrival is that a bucket was settled: the epoch in which it had set out, and
+// the bytes that this node holds of it.
+type arrival struct {
+	since unkai.Epoch
+	bytes int64
+}
+
 // Settled are the buckets on their way that this node has settled, under the
-// epoch in which they set out.
-func (m *Mover) Settled() (out []unkai.Bucket) {
+// epoch in which they set out, and the bytes that it holds of each.
+func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 	top := m.Topology()
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
 		r := top.Route(bucket)
-		if e, ok := m.settled.Load(bucket); ok && r.Joining && e == r.Since {
-			out = append(out, bucket)
+		if a, ok := m.settled.Load(bucket); ok && r.Joining && a.(arrival).since == r.Since {
+			buckets, bytes = append(buckets, bucket), append(bytes, a.(arrival).bytes)
 		}
 	}
-	return out
+	return buckets, bytes
 }
 
 // Run works until the context ends.
@@ -102,6 +114,9 @@ func (m *Mover) Run(ctx context.Context) {
 func (m *Mover) work(ctx context.Context) {
 	top := m.Topology()
 	m.forget(top)
+	if top.Job != nil && top.Job.Paused {
+		return
+	}
 	var todo []unkai.Bucket
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
@@ -109,13 +124,18 @@ func (m *Mover) work(ctx context.Context) {
 		if !r.Joining || !slices.Contains(r.Members[:r.Write.Present.Members.Count()], m.Self) {
 			continue
 		}
-		if e, ok := m.settled.Load(bucket); !ok || e != r.Since {
+		if a, ok := m.settled.Load(bucket); !ok || a.(arrival).since != r.Since {
 			todo = append(todo, bucket)
 		}
 	}
 	if len(todo) == 0 {
 		return
 	}
+	// First those that this node coordinates: so the replicas of a bucket do not
+	// bring the same keys at once, and the later ones find them brought.
+	slices.SortStableFunc(todo, func(a, b unkai.Bucket) int {
+		return slices.Index(top.Route(a).Members, m.Self) - slices.Index(top.Route(b).Members, m.Self)
+	})
 	m.Replica.Settle()
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -126,62 +146,105 @@ func (m *Mover) work(ctx context.Context) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if err := m.settle(ctx, b); err != nil {
+			since := top.Route(b).Since
+			bytes, err := m.settle(ctx, b, since)
+			if err != nil {
 				m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
 				return
 			}
-			m.settled.Store(b, top.Route(b).Since)
+			m.settled.Store(b, arrival{since, bytes})
 		})
 	}
 	wg.Wait()
 }
 
-// settle settles every key of one bucket.
-func (m *Mover) settle(ctx context.Context, b unkai.Bucket) error {
+// settle settles every key of one bucket that has set out in an epoch.
+func (m *Mover) settle(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (bytes int64, err error) {
 	var keys [][]byte
 	var failed error
+	waiting := 0 // bytes
 	flush := func() bool {
 		if len(keys) > 0 {
 			if failed = m.Settle(keys); failed == nil {
 				m.keys.Add(int64(len(keys)))
+				failed = m.pace.wait(ctx, waiting, func() (int64, error) { return m.allowed(b, since) })
 			}
-			keys = keys[:0]
+			bytes += int64(waiting)
+			keys, waiting = keys[:0], 0
 		}
 		if failed == nil {
 			failed = ctx.Err()
 		}
 		return failed == nil
 	}
-	err := m.Replica.Keys(b, func(key []byte) bool {
+	err = m.Replica.Keys(b, func(key []byte, size int) bool {
 		keys = append(keys, slices.Clone(key))
-		return len(keys) < batch || flush()
+		waiting += size
+		return len(keys) < batch && waiting < batchBytes || flush()
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if failed == nil {
 		flush()
 	}
-	return failed
+	return bytes, failed
+}
+
+// errStopped: the bucket is to stay where it is, for now.
+var errStopped = errors.New("the job is paused, or the bucket does not move any more")
+
+// allowed is how many bytes in a second may be brought, 0 for any number; or an
+// error when the bucket is not to be brought now.
+func (m *Mover) allowed(b unkai.Bucket, since unkai.Epoch) (int64, error) {
+	top := m.Topology()
+	if r := top.Route(b); !r.Joining || r.Since != since || top.Job != nil && top.Job.Paused {
+		return 0, errStopped
+	}
+	return top.Throttle, nil
 }
 
 // forget drops the buckets that this node held under an earlier topology, or
 // may have held before it was started, and holds no more.
 func (m *Mover) forget(top *topology.Topology) {
-	if m.held == nil {
-		m.held = make([]bool, top.Buckets)
-		for b := range m.held {
-			m.held[b] = true
-		}
+	m.mu.Lock()
+	if m.dropped == nil {
+		m.dropped = make([]unkai.Epoch, top.Buckets)
 	}
+	m.mu.Unlock()
 	for b := range top.Buckets {
-		holds := slices.Contains(top.Route(unkai.Bucket(b)).Members, m.Self)
-		if m.held[b] && !holds {
-			if err := m.Replica.Drop(unkai.Bucket(b)); err != nil {
-				m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
-				continue
-			}
+		r := top.Route(unkai.Bucket(b))
+		// The epoch, since the node may have held it under one that was not seen here.
+		if slices.Contains(r.Members, m.Self) || m.dropped[b] == r.Since {
+			continue
 		}
-		m.held[b] = holds
+		if err := m.Replica.Drop(unkai.Bucket(b)); err != nil {
+			m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
+			continue
+		}
+		m.mu.Lock()
+		m.dropped[b] = r.Since
+		m.mu.Unlock()
 	}
+}
+
+// Forgot are the buckets of which this node had something left to forget, and
+// has.
+func (m *Mover) Forgot() (out []unkai.Bucket) {
+	top := m.Topology()
+	self, ok := top.Node(m.Self)
+	if !ok {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dropped == nil {
+		return nil
+	}
+	for _, b := range top.Strayed(self.Seat) {
+		if m.dropped[b] == top.Route(b).Since {
+			out = append(out, b)
+		}
+	}
+	return out
 }

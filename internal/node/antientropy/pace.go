@@ -6,30 +6,51 @@ import (
 	"time"
 )
 
-// pace bounds how many bytes are exchanged, on average: who comes after much was
-// exchanged waits until that would have taken its time.
+// paceLooks is how often who waits looks whether the throttle has changed.
+const paceLooks = 100 * time.Millisecond
+
+// pace keeps what several goroutines bring together below a throttle that may
+// change at any time. The zero value is ready.
 type pace struct {
 	mu   sync.Mutex
-	free time.Time // from then on
+	owed float64 // bytes brought for which nobody has waited yet
+	at   time.Time
 }
 
-// ahead is for how long more than maxRate may be exchanged.
-const ahead = 250 * time.Millisecond
-
-// wait waits until there is room. It reports false when the context has ended.
-func (p *pace) wait(ctx context.Context) bool {
-	p.mu.Lock()
-	d := time.Until(p.free)
-	p.mu.Unlock()
-	return d <= 0 || sleep(ctx, d)
+// wait waits until so many bytes more have been within the throttle that rate
+// gives: bytes in a second, 0 for any number. It ends when rate or ctx do.
+func (p *pace) wait(ctx context.Context, bytes int, rate func() (int64, error)) error {
+	for first := true; ; first = false {
+		limit, err := rate()
+		if err != nil {
+			return err
+		}
+		if !first {
+			bytes = 0
+		}
+		left := p.owe(bytes, limit)
+		if left <= 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(left, paceLooks)):
+		}
+	}
 }
 
-// took notes that bytes were exchanged.
-func (p *pace) took(bytes int) {
+// owe adds bytes, takes off what the time since allows for, and tells how long to
+// wait for the rest.
+func (p *pace) owe(bytes int, limit int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if start := time.Now().Add(-ahead); p.free.Before(start) {
-		p.free = start
+	now := time.Now()
+	if limit == 0 {
+		p.owed, p.at = 0, now
+		return 0
 	}
-	p.free = p.free.Add(time.Duration(bytes) * time.Second / maxRate)
+	p.owed = max(0, p.owed-now.Sub(p.at).Seconds()*float64(limit)) + float64(bytes)
+	p.at = now
+	return time.Duration(p.owed / float64(limit) * float64(time.Second))
 }

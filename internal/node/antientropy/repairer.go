@@ -35,7 +35,6 @@ type Repairer struct {
 
 	once     sync.Once
 	verified []verified
-	pace     pace
 	stats    counters
 }
 
@@ -77,8 +76,9 @@ const (
 	sessions = 4
 	// maxRate is how many bytes a second may be exchanged, on average.
 	maxRate = 32 << 20
-	// countEvery is how often it is looked for buckets that must be counted.
-	countEvery = time.Second
+	// countFor is how long buckets are counted before those that are known are
+	// compared.
+	countFor = time.Second
 )
 
 func (r *Repairer) init() {
@@ -132,16 +132,18 @@ func (r *Repairer) Verified(b unkai.Bucket, seats []unkai.Seat) (at int64, ok bo
 	return v.at, true
 }
 
-// Run compares and counts until the context ends.
+// Run counts and compares, one after the other, until the context ends.
 func (r *Repairer) Run(ctx context.Context) {
 	r.init()
-	var counting sync.WaitGroup
-	defer counting.Wait()
-	counting.Go(func() { r.count(ctx) })
+	// Not at the moment at which everything else that looks every second does.
+	if !sleep(ctx, passEvery*2/7) {
+		return
+	}
 	tick := time.NewTicker(passEvery)
 	defer tick.Stop()
 	for {
 		began := time.Now()
+		r.count(ctx)
 		r.Pass(ctx)
 		// It works for half of its time at most.
 		if !sleep(ctx, time.Since(began)) {
@@ -166,25 +168,24 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// count counts the buckets of this node that have to be, for half of its time.
+// count counts the buckets of this node that have to be, for some time.
 func (r *Repairer) count(ctx context.Context) {
-	for sleep(ctx, 0) {
-		top := r.Topology()
-		for b := range top.Buckets {
-			bucket := unkai.Bucket(b)
-			if !slices.Contains(top.Route(bucket).Members, r.Self) || !r.Replica.Unfit(bucket) {
-				continue
-			}
-			began := time.Now()
-			if err := r.Replica.Count(ctx, bucket); err != nil && ctx.Err() == nil {
-				r.Log.Debug("a bucket could not be counted; it will be tried again", "bucket", b, "err", err)
-			}
-			r.stats.counted.Add(1)
-			if !sleep(ctx, time.Since(began)) {
-				return
-			}
+	began := time.Now()
+	top := r.Topology()
+	for b := range top.Buckets {
+		bucket := unkai.Bucket(b)
+		if !slices.Contains(top.Route(bucket).Members, r.Self) || !r.Replica.Unfit(bucket) {
+			continue
 		}
-		if !sleep(ctx, countEvery) {
+		err := r.Replica.Count(ctx, bucket)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			r.Log.Debug("a bucket could not be counted; it will be tried again", "bucket", b, "err", err)
+		}
+		r.stats.counted.Add(1)
+		if time.Since(began) > countFor {
 			return
 		}
 	}
@@ -357,21 +358,18 @@ func (r *Repairer) askRoots(ctx context.Context, id unkai.NodeID, looks []compar
 // errState is what another replica answers that cannot.
 var errState = errors.New("the other replica cannot answer that now")
 
-// ask asks one node, at the pace that is allowed.
+// ask asks one node.
 func (r *Repairer) ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
-	if !r.pace.wait(ctx) {
-		return nil, ctx.Err()
-	}
 	reply, err := r.Ask(ctx, to, q)
 	r.stats.sent.Add(int64(len(q)))
 	r.stats.received.Add(int64(len(reply)))
-	r.pace.took(len(q) + len(reply))
 	return reply, err
 }
 
 // askOne asks one node about one bucket; the rest of its answer is returned.
-func (r *Repairer) askOne(ctx context.Context, to unkai.NodeID, q []byte) (*reader, error) {
-	reply, err := r.ask(ctx, to, q)
+func (s *session) askOne(ctx context.Context, to unkai.NodeID, q []byte) (*reader, error) {
+	reply, err := s.ask(ctx, to, q)
+	s.bytes.Add(int64(len(q) + len(reply)))
 	if err != nil {
 		return nil, err
 	}

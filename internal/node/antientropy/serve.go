@@ -113,6 +113,9 @@ func (r *Repairer) serveList(in *reader, b unkai.Bucket) ([]byte, error) {
 	if len(out) >= maxList {
 		return []byte{byte(stateTooLarge)}, nil
 	}
+	if err := r.Replica.Durable(); err != nil { // what others are told of must not be lost
+		return nil, err
+	}
 	copy(out[head:], u32(nil, n))
 	return out, nil
 }
@@ -177,14 +180,14 @@ func (r *Repairer) records(b unkai.Bucket, wanted []want) ([]entry, error) {
 }
 
 func (r *Repairer) serveAdopt(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
-	space, chosen := r.Topology().Space(), in.u8() != 0
+	space := r.Topology().Space()
 	calls := make([]replica.Call, in.list(18, maxKeys))
 	for i := range calls {
 		e, err := in.entry(space, b)
 		if err != nil {
 			return nil, err
 		}
-		calls[i] = e.adoption(b, at, chosen)
+		calls[i] = e.adoption(b, at)
 	}
 	if err := in.end(); err != nil {
 		return nil, err

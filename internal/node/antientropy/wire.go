@@ -30,7 +30,7 @@ import (
 //	list:     8  forgotten up to   list of  versions
 //	records:  list of         entries; those that did not fit, or have changed, are left out
 //	adopt:    list of         1  fate
-//	settle:   4  how many could not be
+//	settle:   nothing more
 //
 //	key:      1  length, and so many bytes
 //	version:  8  hash   8  ballot   4  epoch   1  marks   key
@@ -233,9 +233,9 @@ func (r *reader) end() error {
 }
 
 // adoption is the call that brings an entry to a replica.
-func (e *entry) adoption(b unkai.Bucket, at unkai.Epoch, chosen bool) replica.Call {
+func (e *entry) adoption(b unkai.Bucket, at unkai.Epoch) replica.Call {
 	return replica.Call{
 		Epoch: at, Bucket: b, Hash: e.hash, Key: e.key, Ballot: e.record.Ballot, Item: e.record.Item,
-		Under: e.record.Epoch, Chosen: chosen, Fetched: e.fetched, Accessed: e.accessed,
+		Under: e.record.Epoch, Fetched: e.fetched, Accessed: e.accessed,
 	}
 }

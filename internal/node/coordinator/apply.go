@@ -64,7 +64,7 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 		law := command.Law{Now: r.now, CAS: uint64(unique), MaxValue: c.cfg.MaxValue}
 		var out command.Outcome
 		out, r.scratch[free] = law.Apply(item, t.op, r.scratch[free][:0])
-		*t.result, t.behind = out.Result, changes
+		*t.result = out.Result
 		t.mutant = out.Changed || doubt && t.mutant
 		switch {
 		case out.Result.Created:

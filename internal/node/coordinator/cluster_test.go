@@ -66,7 +66,7 @@ func newClusterOf(t *testing.T, seed uint64, loss float64, others ...unkai.NodeI
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all)
+	top = top.Switch(all, nil)
 	top = top.Release(all)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
@@ -219,6 +219,44 @@ func TestOneRoundTrip(t *testing.T) {
 	})
 }
 
+// What was proposed before a flush and is found after it is gone all the same.
+func TestAFlushWhileSomethingIsInDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		top := c.tops[0].Load()
+		sp := top.Space()
+		key := ""
+		for i := 0; key == "" || top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] != 1; i++ {
+			key = "k" + strconv.Itoa(i)
+		}
+		if res := do(c.nodes[0], set(key, "old")); res[0].Status != unkai.OK {
+			t.Fatal(res[0])
+		}
+		time.Sleep(time.Second)
+		c.cut[0][1], c.cut[0][2] = true, true
+		appended := make(chan unkai.Result)
+		go func() {
+			appended <- do(c.nodes[0], unkai.Op{Kind: unkai.Append, Key: []byte(key), Value: []byte("+x")})[0]
+		}()
+		time.Sleep(callTimeout / 2) // this node's replica alone has accepted it
+		next := top.Flush()
+		if err := next.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range c.tops {
+			c.tops[i].Store(&next)
+		}
+		c.mu.Lock()
+		c.cut[0][1] = false
+		c.mu.Unlock()
+		t.Log((<-appended).Status)
+		if res := do(c.nodes[0], get(key)); short(res[0]) != "miss" {
+			t.Errorf("after the flush: %s", short(res[0]))
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
+	})
+}
+
 // A replica that was cut off while its bucket got another set holds a proposal that
 // was never chosen, at a ballot of which the others have not heard. What they chose
 // since is what counts.
@@ -253,6 +291,38 @@ func TestALeftoverOfAnEarlierEpochDoesNotCount(t *testing.T) {
 type done chan struct{}
 
 func (d done) WriteDone(*store.Write) { d <- struct{}{} }
+
+// A coordinator whose own replica did not accept what it had chosen, for want of room
+// say, uses another ballot for the next value all the same.
+func TestABallotIsForOneValue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		key := "k"
+		top := c.tops[0].Load()
+		sp := top.Space()
+		first := int(top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0]) - 1
+		node := c.nodes[first]
+		c.engines[first].fill()
+		one := do(node, set(key, "one"))[0]
+		time.Sleep(time.Second)
+		two := do(node, set(key, "two"))[0]
+		time.Sleep(time.Second)
+		if one.Status != unkai.OK || two.Status != unkai.OK {
+			t.Fatalf("one %v, two %v", one, two)
+		}
+		if one.Item.CAS == two.Item.CAS {
+			t.Errorf("one cas unique %d for two values", one.Item.CAS)
+		}
+		for i, e := range c.engines {
+			if i == first || i == size-1 {
+				continue
+			}
+			if got := string(e.records[key].Item.Value); got != "two" {
+				t.Errorf("node %d holds %q after set two was acknowledged", i+1, got)
+			}
+		}
+	})
+}
 
 // In a set of two, one is enough to promise. It is not enough to say that a key is
 // absent: the cluster may have gone on without this node, which has not heard of it.
@@ -421,7 +491,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 		for failed := true; failed; {
 			c.locals[i].Settle()
 			var keys [][]byte
-			if err := c.locals[i].Keys(0, func(key []byte) bool {
+			if err := c.locals[i].Keys(0, func(key []byte, _ int) bool {
 				keys = append(keys, append([]byte(nil), key...))
 				return true
 			}); err != nil {
@@ -431,7 +501,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 			pause(50)
 		}
 	}
-	step(current.Switch(all), nil)
+	step(current.Switch(all, nil), nil)
 	pause(500)
 	step(current.Release(all), nil)
 }

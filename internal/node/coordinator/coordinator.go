@@ -20,6 +20,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/command"
+	"unkai/internal/core/quorum"
 	"unkai/internal/core/ring"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
@@ -55,8 +56,8 @@ type Config struct {
 	// there was no earlier life and there will be none.
 	Floor   uint64
 	Reserve func(counter uint64) error
-	// Rand gives random numbers for waiting before a round is tried again. Nil:
-	// those of math/rand.
+	// Rand gives a random number, which decides how long a round waits before it is
+	// tried again. Nil: that of math/rand.
 	Rand func() uint64
 }
 
@@ -68,12 +69,15 @@ var ErrMoved = errors.New("the key is held by other nodes")
 // get it. Nothing was tried.
 var ErrElsewhere = errors.New("the key is being changed; its coordinator has to answer")
 
+// ErrAway says that this node has reached too few of the key's replicas, where
+// another node may reach more. With a result that says so nothing was applied.
+var ErrAway = errors.New("too few of its replicas can be reached")
+
 // Why an operation failed without having been applied.
 var (
 	errTimeout = errors.New("the replicas did not answer in time")
 	errFenced  = errors.New("the topology keeps changing; try again")
 	errRefused = errors.New("another coordinator was faster; try again")
-	errAway    = errors.New("too few of its replicas can be reached")
 	errUnclear = errors.New("another coordinator took over before it was known to be stored")
 )
 
@@ -86,6 +90,7 @@ type Coordinator struct {
 	rounds   sync.Pool
 	polls    sync.Pool
 	reserved reservation
+	salt     uint64 // tells the waits of one coordinator from those of others
 
 	counters counters
 }
@@ -128,6 +133,7 @@ func New(cfg Config) *Coordinator {
 	}
 	c := &Coordinator{
 		cfg:    cfg,
+		salt:   cfg.Rand(),
 		space:  cfg.Topology().Space(),
 		works:  sync.Pool{New: func() any { return newWork() }},
 		rounds: sync.Pool{New: func() any { return new(round) }},
@@ -252,6 +258,17 @@ func (c *Coordinator) alive(id unkai.NodeID) bool {
 	return id != 0 && (c.cfg.Alive == nil || c.cfg.Alive(id))
 }
 
+// manned reports whether enough members of a route are alive for a write.
+func (c *Coordinator) manned(route *topology.Route) bool {
+	m := quorum.Mask(0)
+	for i, id := range route.Members {
+		if id == c.cfg.Self || c.alive(id) {
+			m = m.With(i)
+		}
+	}
+	return route.Write.Enough(m)
+}
+
 // access is how an operation counts as an access of its key.
 func access(op *unkai.Op, now int64) store.Access {
 	if op.NoBump || op.Kind != unkai.Get && op.Kind != unkai.Touch {
@@ -282,11 +299,24 @@ func failure(call *replica.Call) unkai.Result {
 	}
 }
 
+// away is an ErrAway that says more.
+type away struct{ error }
+
+// Unwrap is why the replicas were not reached.
+func (a away) Unwrap() error { return a.error }
+
+// Is makes it an ErrAway.
+func (a away) Is(target error) bool { return target == ErrAway }
+
 // short says how many of those it needs a poll could not win.
 func (q *poll) short() error {
 	need := q.route.Write.Present.Need
 	if q.err == nil {
 		return errRefused
 	}
-	return fmt.Errorf("%d of %d replicas are needed: %w", need, q.route.Write.Present.Members.Count(), q.err)
+	err := fmt.Errorf("%d of %d replicas are needed: %w", need, q.route.Write.Present.Members.Count(), q.err)
+	if errors.Is(q.err, store.ErrFull) {
+		return err
+	}
+	return away{err}
 }

@@ -135,12 +135,13 @@ func (c *Coordinator) found(w *work, r *round) bool {
 	case !changed:
 		p.Confirm()
 		return c.confirm(w, r)
-	case sure || r.blind() && r.self == 0:
+	case (sure || r.blind() && r.self == 0) && c.manned(r.route):
 		return c.propose(w, r)
 	}
 	// Who stands in for the key's own coordinator asks for promises even for what
 	// needs none: it may have missed much, and a proposal that some accept and
-	// others refuse leaves a doubt.
+	// others refuse leaves a doubt. So does whoever seems to be cut off: without a
+	// doubt another node can be asked instead.
 	return c.prepare(w, r)
 }
 
@@ -281,6 +282,9 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 			s := c.stripe(r.hash)
 			s.Lock()
 			s.own(r.hash, r.route.Epoch, p.Ballot)
+			// This node's replica may never hold it, or forget it when the bucket
+			// moves, and so not tell a later round that the ballot was used.
+			s.floor = max(s.floor, p.Ballot.Counter())
 			s.Unlock()
 			return c.settle(w, r)
 		}
@@ -303,7 +307,9 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	case fate == register.Unclear:
 		return c.giveUp(w, r, errUnclear)
 	case fate == register.Stands:
-		r.item, r.fetched, r.accessed = best.Found.Record.Item, best.Found.Fetched, best.Found.Accessed
+		// It may have been flushed meanwhile: then that is what stands.
+		r.item, r.fetched, r.accessed = visible(r.top, &best.Found.Record), best.Found.Fetched, best.Found.Accessed
+		r.fresh = r.fresh && r.item.Exists()
 		p.ProposeAgain()
 		return c.propose(w, r)
 	}
@@ -366,14 +372,16 @@ func (c *Coordinator) restart(w *work, r *round, q *poll) bool {
 		return true
 	}
 	r.inFlight()
-	time.AfterFunc(c.pause(r.tries), r.wake)
+	time.AfterFunc(c.pause(r), r.wake)
 	return false
 }
 
 // pause is how long a round waits before its next try: others are trying too.
-func (c *Coordinator) pause(tries int) time.Duration {
-	most := uint64(time.Millisecond) << min(tries, 6)
-	return time.Duration(c.cfg.Rand() % most)
+// It depends on nothing but the round, so that a simulation can repeat it.
+func (c *Coordinator) pause(r *round) time.Duration {
+	most := uint64(time.Millisecond) << min(r.tries, 6)
+	h := (c.salt ^ r.hash ^ uint64(r.proposer.Ballot)) * 0x9e3779b97f4a7c15
+	return time.Duration((h >> 20) % most)
 }
 
 // reprepare looks for what became of a proposal, under the present topology.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"unkai"
 	"unkai/internal/core/quorum"
 	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
@@ -98,7 +97,7 @@ func (q *poll) put(a *ask) bool {
 	to := q.c.cfg.Local
 	if id != q.c.cfg.Self {
 		if to = q.c.remote(id); to == nil {
-			a.Status, a.Err = replica.Failed, errAway
+			a.Status, a.Err = replica.Failed, ErrAway
 			return true
 		}
 	}
@@ -162,7 +161,7 @@ func (q *poll) count(a *ask) {
 
 // note keeps the error that says most.
 func (q *poll) note(err error) {
-	if q.err == nil || errors.Is(q.err, errAway) {
+	if q.err == nil || errors.Is(q.err, ErrAway) {
 		q.err = err
 	}
 }
@@ -225,7 +224,7 @@ func (q *poll) recycle() {
 	kept := 0
 	for i := range q.asks {
 		a := &q.asks[i]
-		a.Item, a.Key, a.Found.Record.Item, a.Err = unkai.Item{}, nil, unkai.Item{}, nil
+		a.Forget()
 		kept += cap(a.Buf)
 	}
 	if kept > maxKept {

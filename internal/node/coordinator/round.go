@@ -8,7 +8,6 @@ import (
 	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
-	"unkai/internal/store"
 )
 
 // round is what goes on at one key. Its leader's goroutine has it to itself,
@@ -235,7 +234,7 @@ func (s *stripe) remove(r *round) {
 
 func (r *round) recycle() {
 	r.leader, r.top, r.route, r.item, r.limit = nil, nil, nil, unkai.Item{}, 0
-	r.call.Item, r.call.Found, r.call.Err = unkai.Item{}, store.Found{}, nil
+	r.call.Forget()
 	if max(cap(r.call.Buf), cap(r.scratch[0]), cap(r.scratch[1])) > maxKept {
 		r.call, r.scratch = replica.Call{}, [2][]byte{}
 	}

@@ -25,7 +25,6 @@ type task struct {
 	poll   *poll // of a direct read that other replicas are asked for
 	settle bool  // it is to see that both sets of its key hold what is chosen
 	mutant bool  // it changed the item in the round that serves it
-	behind bool  // its answer rests on a change before it in that round
 
 	// What a direct read found, before it turned out to need a round.
 	peeked, fetched bool

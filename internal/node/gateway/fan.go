@@ -20,8 +20,17 @@ type fan struct {
 	groups []*group
 	ended  chan *group
 	until  time.Time
+	wait   time.Duration          // for a newer topology, last
 	reads  bool                   // nothing in the batch changes anything
 	tried  map[int][]unkai.NodeID // by operation: who was asked in vain
+	alive  []judged
+}
+
+// judged is a node and whether it was alive when the round began: operations on one
+// key must not part because it dies between them.
+type judged struct {
+	id    unkai.NodeID
+	alive bool
 }
 
 // group is what goes to one node.
@@ -41,8 +50,12 @@ func (gr *group) CallDone(*peer.Call) { gr.fan.ended <- gr }
 // wandering reports whether a result says that another node has to be asked.
 func wandering(r unkai.Result) bool {
 	return r.Err != nil && r.Status == unkai.Failed &&
-		(errors.Is(r.Err, coordinator.ErrMoved) || errors.Is(r.Err, coordinator.ErrElsewhere))
+		(errors.Is(r.Err, coordinator.ErrMoved) || errors.Is(r.Err, coordinator.ErrElsewhere) || lonely(r))
 }
+
+// lonely reports whether a result says that its node reached too few replicas.
+// Others do better only if they are alive.
+func lonely(r unkai.Result) bool { return errors.Is(r.Err, coordinator.ErrAway) }
 
 // run answers the operations from first to last, but those that have a result
 // already.
@@ -65,6 +78,18 @@ func (f *fan) run(g *Gateway, b *unkai.Batch, first, last int, reads bool) {
 
 func (f *fan) end() { *f = fan{} }
 
+// judge reports whether a node is alive, and says the same for a whole round.
+func (f *fan) judge(id unkai.NodeID) bool {
+	for _, j := range f.alive {
+		if j.id == id {
+			return j.alive
+		}
+	}
+	j := judged{id, f.g.cfg.Network.Alive(id)}
+	f.alive = append(f.alive, j)
+	return j.alive
+}
+
 // again notes that an operation found nobody at a node.
 func (f *fan) again(i int, at unkai.NodeID) {
 	if f.tried == nil {
@@ -74,20 +99,44 @@ func (f *fan) again(i int, at unkai.NodeID) {
 	f.g.retried.Add(1)
 }
 
-// maxRounds bounds how often operations are brought to other nodes.
-const maxRounds = 8
+const (
+	// maxRounds bounds how often operations are brought to other nodes.
+	maxRounds = 32
+	// lag is how long is waited for a newer topology at first, and then twice as
+	// long each time, up to maxLag.
+	lag    = time.Millisecond
+	maxLag = 64 * time.Millisecond
+)
+
+// lagging reports whether all of a key's nodes have said that others hold it:
+// then this node or they have yet to hear of the present topology.
+func (f *fan) lagging(i, round int) bool {
+	return len(f.tried[i]) > 0 && wandering(f.b.Results[i]) && !lonely(f.b.Results[i]) && round < maxRounds && time.Now().Before(f.until)
+}
+
+// pause waits for a newer topology.
+func (f *fan) pause() {
+	f.wait = min(max(2*f.wait, lag), maxLag)
+	time.Sleep(f.wait)
+}
 
 // round brings each operation to a node and returns those that have to be
 // brought to another one.
 func (f *fan) round(todo []int, round int) (rest []int) {
 	g := f.g
 	top := g.cfg.Topology()
-	f.groups = f.groups[:0]
+	f.groups, f.alive = f.groups[:0], f.alive[:0]
 	var own *group
 	for _, i := range todo {
-		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads)
-		if at == 0 || round > maxRounds || round > 0 && time.Now().After(f.until) {
-			if f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i]) {
+		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads, f.judge)
+		if at == 0 && f.lagging(i, round) {
+			delete(f.tried, i)
+			rest = append(rest, i)
+			continue
+		}
+		alone := lonely(f.b.Results[i])
+		if at == 0 || alone && at != g.cfg.Self && !f.judge(at) || round > maxRounds || round > 0 && time.Now().After(f.until) {
+			if !alone && (f.b.Results[i].Status == unkai.Unanswered || wandering(f.b.Results[i])) {
 				f.b.Results[i] = unkai.Result{Status: unkai.Failed, Err: errNowhere}
 			}
 			continue
@@ -99,6 +148,7 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 		}
 		f.groups[k].ops = append(f.groups[k].ops, i)
 	}
+	lags := len(rest) > 0
 	waiting := 0
 	for _, gr := range f.groups {
 		if gr.to == g.cfg.Self {
@@ -121,6 +171,9 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 			continue
 		}
 		waiting--
+	}
+	if lags {
+		f.pause()
 	}
 	slices.Sort(rest)
 	return rest

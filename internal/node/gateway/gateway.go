@@ -26,6 +26,7 @@ type Coordinator interface{ Do(*unkai.Batch) }
 type Gateway struct {
 	cfg     Config
 	space   ring.Space
+	alive   func(unkai.NodeID) bool
 	running atomic.Int64
 	refused atomic.Int64
 	sent    atomic.Int64
@@ -55,7 +56,9 @@ var (
 )
 
 // New is a gateway. The hash space of its cluster is fixed from then on.
-func New(cfg Config) *Gateway { return &Gateway{cfg: cfg, space: cfg.Topology().Space()} }
+func New(cfg Config) *Gateway {
+	return &Gateway{cfg: cfg, space: cfg.Topology().Space(), alive: func(id unkai.NodeID) bool { return cfg.Network.Alive(id) }}
+}
 
 // Stats counts what a gateway did.
 type Stats struct {
@@ -126,7 +129,7 @@ func (g *Gateway) spread(top *topology.Topology, b *unkai.Batch) {
 	}
 	same := true
 	for i := first; same && i < last; i++ {
-		same = g.target(top, &b.Ops[i], nil, reads) == g.cfg.Self
+		same = g.target(top, &b.Ops[i], nil, reads, g.alive) == g.cfg.Self
 	}
 	if same {
 		g.cfg.Local.Do(b)
@@ -147,7 +150,7 @@ func (g *Gateway) spread(top *topology.Topology, b *unkai.Batch) {
 // target is the node to which an operation is brought: the first replica that is
 // alive, or, for a read, this one if it is a replica. Those in tried were asked
 // in vain. 0: there is none.
-func (g *Gateway) target(top *topology.Topology, op *unkai.Op, tried []unkai.NodeID, read bool) unkai.NodeID {
+func (g *Gateway) target(top *topology.Topology, op *unkai.Op, tried []unkai.NodeID, read bool, alive func(unkai.NodeID) bool) unkai.NodeID {
 	route := top.Route(g.space.Bucket(g.space.Hash(op.Key)))
 	present := route.Members[:route.Write.Present.Members.Count()]
 	if read && len(tried) == 0 && slices.Contains(present, g.cfg.Self) {
@@ -157,7 +160,7 @@ func (g *Gateway) target(top *topology.Topology, op *unkai.Op, tried []unkai.Nod
 	for _, id := range present {
 		switch {
 		case id == 0 || slices.Contains(tried, id):
-		case id == g.cfg.Self || g.cfg.Network.Alive(id):
+		case id == g.cfg.Self || alive(id):
 			return id
 		case asleep == 0:
 			asleep = id

@@ -17,6 +17,8 @@ type Server struct {
 	workers atomic.Int64
 	stop    chan struct{}
 	running sync.WaitGroup
+	mu      sync.Mutex // of closed, and of running while it is not
+	closed  bool
 }
 
 const (
@@ -46,11 +48,21 @@ func (s *Server) Serve(q *peer.Request) {
 		q.Refuse(errOverload.Error())
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.workers.Add(-1)
+		q.Refuse(errStopped.Error())
+		return
+	}
 	s.running.Go(func() { s.work(q) })
 }
 
-// Close waits for what runs. Nothing may be served afterwards.
+// Close waits for what runs. What comes later is refused.
 func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	close(s.stop)
 	s.running.Wait()
 }

@@ -157,6 +157,7 @@ const (
 	markFull
 	markMoved
 	markElsewhere
+	markAway
 )
 
 // maxErrorText is how much of an error another node is told, in bytes.
@@ -168,7 +169,7 @@ func appendResult(dst []byte, res *unkai.Result) []byte {
 		mark(res.Won, markWon) | mark(res.WonBefore, markWonBefore) | mark(res.Fetched, markFetched) | mark(res.Err != nil, markError)
 	if res.Err != nil {
 		marks |= mark(errors.Is(res.Err, store.ErrFull), markFull) | mark(errors.Is(res.Err, coordinator.ErrMoved), markMoved) |
-			mark(errors.Is(res.Err, coordinator.ErrElsewhere), markElsewhere)
+			mark(errors.Is(res.Err, coordinator.ErrElsewhere), markElsewhere) | mark(errors.Is(res.Err, coordinator.ErrAway), markAway)
 	}
 	dst = append(dst, byte(res.Status))
 	dst = binary.AppendUvarint(dst, marks)
@@ -224,6 +225,8 @@ func (e elsewhere) Is(target error) bool {
 		return e.marks&markMoved != 0
 	case coordinator.ErrElsewhere:
 		return e.marks&markElsewhere != 0
+	case coordinator.ErrAway:
+		return e.marks&markAway != 0
 	}
 	return false
 }

@@ -62,12 +62,12 @@ func TestResultsComeThrough(t *testing.T) {
 			t.Errorf("sent %+v\n got %+v", sent, got)
 		}
 	}
-	for _, err := range []error{errors.New("no"), store.ErrFull, coordinator.ErrMoved, coordinator.ErrElsewhere} {
+	for _, err := range []error{errors.New("no"), store.ErrFull, coordinator.ErrMoved, coordinator.ErrElsewhere, coordinator.ErrAway} {
 		sent := unkai.Result{Status: unkai.Failed, Err: err}
 		r := cursor{b: appendResult(nil, &sent)}
 		var got unkai.Result
 		r.result(&got)
-		for _, target := range []error{store.ErrFull, coordinator.ErrMoved, coordinator.ErrElsewhere} {
+		for _, target := range []error{store.ErrFull, coordinator.ErrMoved, coordinator.ErrElsewhere, coordinator.ErrAway} {
 			if errors.Is(got.Err, target) != errors.Is(err, target) {
 				t.Errorf("%v became %v", err, got.Err)
 			}

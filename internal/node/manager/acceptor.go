@@ -66,7 +66,9 @@ func (m *Manager) answer(q question) (a answer) {
 		err = m.learn(q.Value)
 	case fetch:
 		m.mu.Lock()
-		a.Decided = m.text
+		if err = m.settled(); err == nil {
+			a.Decided = m.text
+		}
 		m.mu.Unlock()
 	default:
 		err = fmt.Errorf("%q is no question", q.Do)
@@ -82,10 +84,25 @@ var (
 	errStranger = errors.New("it is no manager of that epoch")
 )
 
+// promise makes a state durable. The lock is held.
+func (m *Manager) promise(next decree.State) error {
+	text, err := json.Marshal(next)
+	if err == nil {
+		err = m.cfg.Decree.Save(append(text, '\n'))
+	}
+	if err == nil || errors.Is(err, ErrUncertain) {
+		m.state = next // in doubt it may be what stands after a restart; saying less is safe
+	}
+	return err
+}
+
 // vote answers a question about the next epoch, if that is the one it is about.
 func (m *Manager) vote(q question) (answer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.settled(); err != nil {
+		return answer{}, err
+	}
 	t := m.current.Load()
 	switch {
 	case q.Epoch <= t.Epoch:
@@ -103,17 +120,9 @@ func (m *Manager) vote(q question) (answer, error) {
 	if !ok {
 		return answer{State: decree.State{Promised: was.Promised}}, nil
 	}
-	text, err := json.Marshal(next)
-	if err == nil {
-		err = m.cfg.Decree.Save(append(text, '\n'))
-	}
-	if errors.Is(err, ErrUncertain) {
-		m.state = next // it may be what stands after a restart; saying less is safe
-	}
-	if err != nil {
+	if err := m.promise(next); err != nil {
 		return answer{}, fmt.Errorf("write what was promised about the next topology: %w", err)
 	}
-	m.state = next
 	if q.Do == accept {
 		return answer{OK: true}, nil
 	}

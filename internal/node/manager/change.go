@@ -47,6 +47,9 @@ func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topolo
 				m.announce(base, &next)
 				return &next, nil
 			}
+			if errors.Is(err, ErrUncertain) {
+				return nil, fmt.Errorf("%w: %w", ErrInDoubt, err)
+			}
 			if !errors.Is(err, errAsked) {
 				return nil, err
 			}
@@ -98,6 +101,7 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 	p := attempt{base: base, text: m.text, seen: m.state.For(epoch).Promised}
 	m.mu.Unlock()
 	offered := false // somebody may have accepted the value
+	var first decree.Ballot
 	for try := 0; ; try++ {
 		if try > 0 {
 			if err := m.pause(ctx, try); err != nil {
@@ -106,13 +110,22 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 		}
 		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
 		p.errs = nil
+		if err := m.use(epoch, p.Ballot); err != nil {
+			return false, p.failed(offered, err)
+		}
 		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Base: p.text})
 		if !newer && p.Enough() {
 			chosen := p.Value()
 			if chosen == nil {
 				return false, nil
 			}
-			own := bytes.Equal(chosen, value)
+			if first == (decree.Ballot{}) {
+				first = p.Ballot
+			}
+			// The same change by somebody else, a flush say, is not this one: it may
+			// have been decided long ago, and what was done since is not undone by it.
+			found := p.Found()
+			own := bytes.Equal(chosen, value) && (found == decree.Ballot{} || found.Node == m.cfg.Self && !found.Less(first))
 			offered = offered || own
 			p.Propose()
 			newer = m.round(ctx, &p, question{Do: accept, Epoch: epoch, Ballot: p.Ballot, Value: chosen})
@@ -124,7 +137,7 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 		if t := m.current.Load(); newer || t.Epoch > base.Epoch {
 			// Decided by another, or by somebody who has found this one's value.
 			m.mu.Lock()
-			own := m.current.Load().Epoch == epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
+			own := offered && m.current.Load().Epoch == epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
 			m.mu.Unlock()
 			if !own && offered && m.current.Load().Epoch > epoch {
 				return false, fmt.Errorf("%w: other changes were decided meanwhile", ErrInDoubt)
@@ -135,6 +148,24 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 			return false, p.failed(offered, ctx.Err())
 		}
 	}
+}
+
+// use makes sure that this node proposes nothing else at a ballot, in this life or
+// the next, be it a manager or not: the promise not to is its own.
+func (m *Manager) use(epoch unkai.Epoch, b decree.Ballot) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.settled(); err != nil {
+		return err
+	}
+	next, ok := m.state.For(epoch).Prepare(b)
+	if !ok || m.current.Load().Epoch >= epoch { // somebody else was faster: the others will say so
+		return nil
+	}
+	if err := m.promise(next); err != nil {
+		return fmt.Errorf("write what was proposed about the next topology: %w", err)
+	}
+	return nil
 }
 
 // attempt is a Proposer with what became of its questions.
@@ -265,8 +296,6 @@ func (m *Manager) announce(base, t *topology.Topology) {
 		return
 	}
 	m.running.Go(func() {
-		ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeout)
-		defer cancel()
 		var told sync.WaitGroup
 		defer told.Wait()
 		slots := make(chan struct{}, announceAtOnce)
@@ -274,6 +303,8 @@ func (m *Manager) announce(base, t *topology.Topology) {
 			slots <- struct{}{}
 			told.Go(func() {
 				defer func() { <-slots }()
+				ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeout)
+				defer cancel()
 				if _, err := m.ask(ctx, id, question{Do: tell, Value: text}); err != nil {
 					m.cfg.Log.Debug("a node was not told of a new topology", "node", id.String(), "epoch", t.Epoch, "err", err)
 				}

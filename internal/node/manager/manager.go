@@ -74,6 +74,7 @@ type Manager struct {
 
 	mu     sync.Mutex // of what is below; never held while another node is asked
 	text   []byte     // the current topology, encoded
+	unsure bool       // it may not be what stands after a restart
 	state  decree.State
 	timer  *time.Timer
 	closed bool
@@ -184,6 +185,7 @@ func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
 		}
 		// It may stand after a restart, and what is written until then must be
 		// of its epoch, or a flush would take it too.
+		m.unsure = true
 	}
 	m.text = text
 	m.current.Store(t)
@@ -193,6 +195,20 @@ func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
 		m.cfg.Changed()
 	}
 	return err
+}
+
+// settled makes sure that the present topology stands after a restart: before that
+// nobody may rely on this node's knowing it, or on what it promises about the one
+// after it. The lock is held.
+func (m *Manager) settled() error {
+	if !m.unsure {
+		return nil
+	}
+	if err := m.cfg.Topology.Save(m.text); err != nil {
+		return fmt.Errorf("write the present topology once more: %w", err)
+	}
+	m.unsure = false
+	return nil
 }
 
 // Learn takes notice of a decided topology.

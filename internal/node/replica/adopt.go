@@ -10,16 +10,14 @@ import (
 	"unkai/internal/store"
 )
 
-// Adopt brings a record here that another replica holds: Ballot, Item, Under,
-// Fetched and Accessed are the record's, Epoch is the bucket's. It is answered like
-// an Accept, and is OK too when what is here comes after it already; Adopted says
-// whether it was taken.
+// Adopt brings a record here that was chosen, and that this replica lacks: Ballot,
+// Item, Under, Fetched and Accessed are the record's, Epoch is the bucket's. It is
+// answered like an Accept, and is OK too when what is here comes after it already;
+// Adopted says whether it was taken.
 //
-// It is the message Accept of that ballot, late: the ballot was proposed to this
-// replica set, and messages may come late. So it is right where that would be, in
-// the same epoch. What was accepted under an earlier one must be Chosen, or else it
-// would be chosen under an epoch that has passed, of which nobody asks any more
-// (register.State.After); it is Refused, and its coordinator has to settle it.
+// It is the message Accept of that ballot, late. What was not chosen must not be
+// brought this way: whoever proposed it may have been told by this replica that it
+// does not have it, and conclude that nobody has seen it (register.Fate).
 func (r *Local) Adopt(c *Call) bool {
 	c.Adopted = false
 	return r.retry(c, (*Local).adopt)
@@ -45,7 +43,7 @@ func (r *Local) adopt(c *Call) bool {
 	}
 	old := state(&f, floor)
 	s, ok := old.Accept(c.Ballot, 0)
-	if !ok || c.Under != c.Epoch && !c.Chosen {
+	if !ok {
 		l.Unlock()
 		return r.refuse(c, old.Promised)
 	}
@@ -75,6 +73,22 @@ func (r *Local) Get(b unkai.Bucket, hash uint64, key, dst []byte) (store.Found, 
 	return f, dst, nil
 }
 
+// Durable waits until everything that this replica holds by now is durable.
+func (r *Local) Durable() error {
+	done := make(chan error, 1)
+	r.engine.Barrier(&store.Write{Done: durable(done)})
+	if err := <-done; err != nil {
+		return fmt.Errorf("wait for the disk: %w", err)
+	}
+	return nil
+}
+
+// durable hears of a barrier.
+type durable chan error
+
+// WriteDone implements store.Done.
+func (d durable) WriteDone(w *store.Write) { d <- w.Err }
+
 // Forgot is the ballot up to which a key of the bucket without a record is known to
 // have been purged here, durably.
 func (r *Local) Forgot(b unkai.Bucket) unkai.Ballot {
@@ -89,7 +103,7 @@ func (r *Local) Forgot(b unkai.Bucket) unkai.Ballot {
 
 // Under passes the records of a bucket that are under some nodes of its tree to
 // yield, until that returns false. The key is valid during the call only, and the
-// value too. Damaged ones are passed over.
+// value too. Damaged ones are passed over, and some may not be durable yet.
 func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yield func(*store.Entry) bool) error {
 	skip := r.skip()
 	for e, err := range r.engine.Scan(b) {

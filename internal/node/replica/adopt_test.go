@@ -7,10 +7,10 @@ import (
 	"unkai/internal/node/replica"
 )
 
-func (h *house) adopt(t *testing.T, key, value string, b unkai.Ballot, under unkai.Epoch, chosen bool) *replica.Call {
+func (h *house) adopt(t *testing.T, key, value string, b unkai.Ballot, under unkai.Epoch) *replica.Call {
 	t.Helper()
 	c := h.call(key)
-	c.Ballot, c.Under, c.Chosen = b, under, chosen
+	c.Ballot, c.Under = b, under
 	if value != "" {
 		c.Item = unkai.Item{Value: []byte(value), CAS: uint64(b)}
 	}
@@ -35,16 +35,16 @@ func TestAdopt(t *testing.T) {
 			t.Errorf("%s: %q at %v of epoch %d, want %q at %v of epoch %d", key, c.Buf, c.Found.Record.Ballot, c.Found.Record.Epoch, value, at, under)
 		}
 	}
-	if c := h.adopt(t, "k", "a", ballot(5), 2, false); c.Status != replica.OK || !c.Adopted {
+	if c := h.adopt(t, "k", "a", ballot(5), 2); c.Status != replica.OK || !c.Adopted {
 		t.Fatalf("%+v", c)
 	}
 	want("k", "a", ballot(5), 2)
 	for _, b := range []uint64{4, 5} {
-		if c := h.adopt(t, "k", "old", ballot(b), 2, false); c.Status != replica.OK || c.Adopted {
+		if c := h.adopt(t, "k", "old", ballot(b), 2); c.Status != replica.OK || c.Adopted {
 			t.Errorf("ballot %d again: %+v", b, c)
 		}
 	}
-	if c := h.adopt(t, "k", "b", ballot(9), 1, true); c.Status != replica.OK || c.Adopted {
+	if c := h.adopt(t, "k", "b", ballot(9), 1); c.Status != replica.OK || c.Adopted {
 		t.Errorf("a record of a flushed epoch: %+v", c)
 	}
 	p := h.call("k")
@@ -52,14 +52,14 @@ func TestAdopt(t *testing.T) {
 	if h.Prepare(p); p.Status != replica.OK {
 		t.Fatalf("%+v", p)
 	}
-	if c := h.adopt(t, "k", "b", ballot(19), 2, true); c.Status != replica.Refused || c.Seen != ballot(20) {
+	if c := h.adopt(t, "k", "b", ballot(19), 2); c.Status != replica.Refused || c.Seen != ballot(20) {
 		t.Errorf("below a promise: %+v", c)
 	}
 	want("k", "a", ballot(5), 2)
-	if c := h.adopt(t, "k", "c", ballot(20), 2, false); c.Status != replica.OK || !c.Adopted {
+	if c := h.adopt(t, "k", "c", ballot(20), 2); c.Status != replica.OK || !c.Adopted {
 		t.Errorf("at the promise: %+v", c)
 	}
-	if c := h.adopt(t, "k", "", ballot(21), 2, false); !c.Adopted {
+	if c := h.adopt(t, "k", "", ballot(21), 2); !c.Adopted {
 		t.Errorf("a tombstone: %+v", c)
 	}
 	old := h.call("k")
@@ -69,8 +69,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// What an epoch that has passed has left may be adopted only if it was chosen, and
-// never instead of something later, whatever the ballots are.
+// What an epoch that has passed has left is adopted, but never instead of something
+// later, whatever the ballots are.
 func TestAdoptOfAnEarlierEpoch(t *testing.T) {
 	h := open(t)
 	top := *h.top.Load()
@@ -83,20 +83,17 @@ func TestAdoptOfAnEarlierEpoch(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.top.Store(&top)
-	if c := h.adopt(t, "k", "a", ballot(50), 2, false); c.Status != replica.Refused {
-		t.Errorf("not known to be chosen: %+v", c)
+	if c := h.adopt(t, "k", "a", ballot(50), 2); !c.Adopted {
+		t.Errorf("of an earlier epoch: %+v", c)
 	}
-	if c := h.adopt(t, "k", "a", ballot(50), 2, true); !c.Adopted {
-		t.Errorf("chosen: %+v", c)
-	}
-	if c := h.adopt(t, "k", "b", ballot(60), 3, false); !c.Adopted {
+	if c := h.adopt(t, "k", "b", ballot(60), 3); !c.Adopted {
 		t.Errorf("of this epoch: %+v", c)
 	}
-	if c := h.adopt(t, "k", "c", ballot(70), 2, true); c.Status != replica.OK || c.Adopted {
+	if c := h.adopt(t, "k", "c", ballot(70), 2); c.Status != replica.OK || c.Adopted {
 		t.Errorf("of an earlier epoch, with a higher ballot: %+v", c)
 	}
-	h.adopt(t, "l", "a", ballot(90), 2, true)
-	if c := h.adopt(t, "l", "b", ballot(80), 3, false); c.Status != replica.Refused {
+	h.adopt(t, "l", "a", ballot(90), 2)
+	if c := h.adopt(t, "l", "b", ballot(80), 3); c.Status != replica.Refused {
 		t.Errorf("of a later epoch, below what was promised: %+v", c)
 	}
 }

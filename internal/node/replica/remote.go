@@ -139,7 +139,8 @@ func (v *visit) CallAnswered(*Call) {
 var answers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (v *visit) recycle() {
-	v.request, v.Key, v.Item, v.Err = nil, nil, unkai.Item{}, nil
+	v.request = nil
+	v.Forget()
 	if cap(v.Buf) > maxTripKept {
 		v.Buf = nil
 	}

@@ -59,10 +59,8 @@ type Call struct {
 	Fetched  bool
 	Accessed uint32
 
-	// Of an Adopt: the epoch under which the record was accepted, and whether it is
-	// known to be chosen.
-	Under  unkai.Epoch
-	Chosen bool
+	// Of an Adopt: the epoch under which the record was accepted.
+	Under unkai.Epoch
 
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
@@ -80,6 +78,12 @@ type Call struct {
 	replica *Local
 	write   store.Write
 	stage   atomic.Uint32
+}
+
+// Forget lets go of what the call was about, so that one that is kept for later
+// keeps no key or value of others; Buf stays.
+func (c *Call) Forget() {
+	c.Key, c.Item, c.Found, c.Err, c.write = nil, unkai.Item{}, store.Found{}, nil, store.Write{}
 }
 
 // Answered is told, from any goroutine, that a call has its answer. It must not
@@ -317,8 +321,9 @@ func (r *Local) empty(b unkai.Bucket) bool {
 }
 
 // Keys passes the keys of a bucket that somebody can see, or might, to yield,
-// until that returns false. The key is valid during the call only.
-func (r *Local) Keys(b unkai.Bucket, yield func(key []byte) bool) error {
+// with the bytes of key and value, until that returns false. The key is valid
+// during the call only.
+func (r *Local) Keys(b unkai.Bucket, yield func(key []byte, size int) bool) error {
 	top := r.topology()
 	for e, err := range r.engine.Scan(b) {
 		if err != nil {
@@ -327,7 +332,7 @@ func (r *Local) Keys(b unkai.Bucket, yield func(key []byte) bool) error {
 		if e.Record.Ballot == 0 || top.Forgotten(e.Record.Epoch) {
 			continue
 		}
-		if !yield(e.Key) {
+		if !yield(e.Key, len(e.Key)+len(e.Record.Item.Value)) {
 			return nil
 		}
 	}

@@ -146,7 +146,7 @@ func readQuestion(b []byte, c *Call) (asked, error) {
 	c.Bucket = unkai.Bucket(r.u16())
 	c.Hash = r.u64()
 	marks := r.u8()
-	c.NoValue, c.Fetched = marks&markNoValue != 0, marks&markFetched != 0
+	c.NoValue, c.Fetched = a != askAccept && marks&markNoValue != 0, a == askAccept && marks&markFetched != 0
 	access := r.u32()
 	c.Key = r.take(int(r.u8()))
 	switch a {

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const planPage = `{"kind":"detach","nodes":["00000000000000bb"],"epoch":9,
+"quorum":{"before":{"n":3,"r":2,"w":2},"after":{"n":2,"r":2,"w":2}},
+"moves":{"buckets":10,"replicas":12,"bytes":3072},
+"flows":[{"from":"00000000000000bb","to":"00000000000000aa","buckets":10,"bytes":2048},{"from":"","to":"00000000000000cc","buckets":2,"bytes":1024}],
+"shares":[{"node":"00000000000000aa","peer":"10.0.0.1:11011","state":"attached","weight":1,"replicas_before":10,"replicas_after":16,"replicas_ideal":16,"bytes":{"before":1024,"peak":4096,"after":4096}},
+{"node":"00000000000000bb","peer":"10.0.0.2:11011","state":"removed","weight":1,"replicas_before":10,"replicas_after":0,"replicas_ideal":0,"bytes":{"before":1024,"peak":1024,"after":0}}],
+"survives":{"before":1,"during":0,"after":0},"throttle":1048576,"seconds":75,"warnings":["afterwards 0 nodes may fail, instead of 1"]}`
+
+const jobsPage = `{"epoch":9,"throttle":1048576,
+"running":{"id":4,"kind":"detach","nodes":["00000000000000bb"],"state":"running","begun":1700000000000,"planned":{"buckets":10,"replicas":12,"bytes":3072},"moved":{"buckets":5,"replicas":6,"bytes":1536},"progress":0.5,"seconds_left":90,"waits":["5 buckets to be brought to their new replicas"]},
+"ended":[{"id":3,"kind":"weigh","nodes":["00000000000000aa"],"weight":3,"auto":true,"state":"done","begun":1700000000000,"ended":1700000004000,"planned":{"buckets":1,"replicas":1,"bytes":10},"moved":{"buckets":1,"replicas":1,"bytes":11},"progress":1}]}`
+
+// fakeNode answers what a script says, and keeps what was sent to it.
+type fakeNode struct {
+	mu   sync.Mutex
+	sent []string
+	at   string
+}
+
+func fake(t *testing.T, answer func(path, body string, before int) (int, string)) *fakeNode {
+	t.Helper()
+	f := &fakeNode{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if r.Method == http.MethodPost && r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: content type %q", r.URL.Path, r.Header.Get("Content-Type"))
+		}
+		f.mu.Lock()
+		before := 0
+		for _, s := range f.sent {
+			if strings.HasPrefix(s, r.Method+" "+r.URL.Path+" ") {
+				before++
+			}
+		}
+		f.sent = append(f.sent, r.Method+" "+r.URL.Path+" "+string(b))
+		f.mu.Unlock()
+		code, text := answer(r.Method+" "+r.URL.Path, string(b), before)
+		w.WriteHeader(code)
+		_, _ = w.Write([]byte(text)) // the command under test sees what came
+	}))
+	t.Cleanup(s.Close)
+	f.at = strings.TrimPrefix(s.URL, "http://")
+	return f
+}
+
+func (f *fakeNode) asked(what string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.sent {
+		if strings.HasPrefix(s, what) {
+			n++
+		}
+	}
+	return n
+}
+
+func willing(path, _ string, before int) (int, string) {
+	switch path {
+	case "POST /v1/plan":
+		return 200, planPage
+	case "POST /v1/jobs":
+		return 200, `{"id":4,"kind":"detach","state":"running"}`
+	case "GET /v1/jobs":
+		if before < 2 {
+			return 200, jobsPage
+		}
+		return 200, `{"ended":[{"id":4,"kind":"detach","state":"done","begun":1700000000000,"ended":1700000004000,"planned":{"replicas":12,"bytes":3072},"moved":{"replicas":12,"bytes":3000}}]}`
+	}
+	return 404, "no such page"
+}
+
+func TestPlanShowsEverything(t *testing.T) {
+	f := fake(t, willing)
+	s := newStage()
+	if code := s.run("plan", "detach", "bb", "--http", f.at); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	has(t, "stdout", s.out.String(), "detach 00000000000000bb: 10 buckets move, as 12 new replicas, about 3.0 KiB (estimated", "nobody alive",
+		"10 → 16", "100.0 %", "removed", "any 1 node before, no node while it runs, no node after", "3:2:2 before, 2:2:2 after",
+		"1m15s at least, at 1.0 MiB a second", "WARNING:   afterwards 0 nodes may fail")
+	if f.asked("POST /v1/jobs") > 0 {
+		t.Error("a plan began a job")
+	}
+	if want := `POST /v1/plan {"kind":"detach","nodes":["bb"]}`; f.sent[0] != want {
+		t.Errorf("%s, want %s", f.sent[0], want)
+	}
+}
+
+func TestWishes(t *testing.T) {
+	for args, want := range map[string]string{
+		"attach a b":    `{"kind":"attach","nodes":["a","b"]}`,
+		"replace a b":   `{"kind":"replace","nodes":["a","b"]}`,
+		"weigh a 3":     `{"kind":"weigh","nodes":["a"],"weight":3}`,
+		"rezone a z1":   `{"kind":"weigh","nodes":["a"],"zone":"z1"}`,
+		"rebalance":     `{"kind":"rebalance"}`,
+		"weigh a 0":     "",
+		"weigh a":       "",
+		"replace a":     "",
+		"attach":        "",
+		"rebalance now": "",
+	} {
+		f := fake(t, willing)
+		s := newStage()
+		code := s.run(append(append([]string{"plan"}, strings.Fields(args)...), "--http", f.at)...)
+		if want == "" {
+			if code != 2 {
+				t.Errorf("%s: exit code %d", args, code)
+			}
+		} else if code != 0 || f.sent[0] != "POST /v1/plan "+want {
+			t.Errorf("%s: %d %v", args, code, f.sent)
+		}
+	}
+}
+
+func TestErrandsAskFirst(t *testing.T) {
+	for _, test := range []struct {
+		in       string
+		terminal bool
+		args     string
+		code     int
+		begun    int
+		says     string
+	}{
+		{"y\n", true, "", 0, 1, "Begin?"},
+		{"n\n", true, "", 1, 0, "nothing was done"},
+		{"", true, "", 1, 0, "nothing was done"},
+		{"y\n", false, "", 2, 0, "--yes"},
+		{"", false, "--yes", 0, 1, ""},
+		{"", false, "--json", 2, 0, "--yes"},
+		{"", false, "--json --yes", 0, 1, ""},
+		{"", false, "--yes --wait", 0, 1, ""},
+		{"", true, "--yes --wait", 0, 1, "50 %"},
+	} {
+		f := fake(t, willing)
+		s := newStage()
+		s.in, s.terminal = test.in, test.terminal
+		code := s.run(append([]string{"detach", "bb", "--http", f.at}, strings.Fields(test.args)...)...)
+		if code != test.code || f.asked("POST /v1/jobs") != test.begun {
+			t.Errorf("%+v: exit code %d, %v\n%s", test, code, f.sent, s.err.String())
+		}
+		has(t, "stderr", s.err.String(), test.says)
+		if strings.Contains(test.args, "json") && code == 0 {
+			var j map[string]any
+			if err := json.Unmarshal([]byte(s.out.String()), &j); err != nil || j["id"] != 4.0 {
+				t.Errorf("%s: %v", s.out.String(), err)
+			}
+		}
+		if strings.Contains(test.args, "wait") {
+			has(t, "stdout", s.out.String(), "job 4 is done after 4s: planned 12 replicas, 3.0 KiB, moved 12 replicas, 2.9 KiB")
+		}
+		if test.begun == 1 && !strings.Contains(f.sent[1], `"epoch":9`) {
+			t.Errorf("the job is not that of the plan: %s", f.sent[1])
+		}
+	}
+}
+
+func TestErrandsThatCannotBe(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		at       string
+		code     int
+		says     string
+		exit     int
+		attempts int
+	}{
+		{"busy", "POST /v1/jobs", 409, "not now: job 3 (attach) is running", 3, 1},
+		{"changed", "POST /v1/jobs", 409, "not now: the cluster has changed", 3, begins},
+		{"nonsense", "POST /v1/plan", 400, "no node has the id", 2, 0},
+		{"no managers", "POST /v1/jobs", 503, "2 of 3 managers did not agree", 1, 1},
+	} {
+		f := fake(t, func(path, body string, before int) (int, string) {
+			if path == test.at {
+				return test.code, test.says + "\n"
+			}
+			return willing(path, body, before)
+		})
+		s := newStage()
+		if code := s.run("detach", "bb", "--yes", "--http", f.at); code != test.exit || f.asked("POST /v1/jobs") != test.attempts {
+			t.Errorf("%s: exit code %d, %v", test.name, code, f.sent)
+		}
+		has(t, "stderr", s.err.String(), test.says)
+	}
+	// A job that was cancelled while somebody waited did not do what they wanted.
+	f := fake(t, func(path, body string, before int) (int, string) {
+		if path == "GET /v1/jobs" {
+			return 200, `{"ended":[{"id":4,"state":"cancelled"}]}`
+		}
+		return willing(path, body, before)
+	})
+	s := newStage()
+	if code := s.run("detach", "bb", "--yes", "--wait", "--http", f.at); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	has(t, "stderr", s.err.String(), "job 4 was cancelled")
+}
+
+func TestJobs(t *testing.T) {
+	s := newStage()
+	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, jobsPage)); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	has(t, "stdout", s.out.String(), "throttle: 1.0 MiB a second", "job 4, running: detach 00000000000000bb", "50 %", "6 of 12 replicas", "1m30s left",
+		"waits for 5 buckets", "let 00000000000000aa weigh 3", "4s", "1 replicas, 10 B", "1 replicas, 11 B", "done, by itself")
+	s = newStage()
+	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, `{"ended":[]}`)); code != 0 || s.out.String() != "no job is running\n" {
+		t.Errorf("%d %s", code, s.out.String())
+	}
+	for args, want := range map[string]string{
+		"pause": `{"do":"pause"}`, "resume": `{"do":"resume"}`, "cancel": `{"do":"cancel"}`,
+		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle"}`,
+		"throttle fast": "", "throttle": "", "pause 3": "",
+	} {
+		f := fake(t, func(string, string, int) (int, string) { return 200, jobsPage })
+		s := newStage()
+		code := s.run(append(append([]string{"job"}, strings.Fields(args)...), "--http", f.at)...)
+		if want == "" {
+			if code != 2 || len(f.sent) > 0 {
+				t.Errorf("%s: exit code %d", args, code)
+			}
+		} else if code != 0 || f.sent[0] != "POST /v1/job "+want {
+			t.Errorf("%s: %d %v", args, code, f.sent)
+		}
+	}
+}
+
+func TestPlacementSimulate(t *testing.T) {
+	s := newStage()
+	if code := s.run("placement", "simulate", "--nodes", "5", "--add", "1", "--remove", "1"); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	has(t, "stdout", s.out.String(), "5 nodes: any 1 node may fail", "add 1:", "remove 1:", "1.000 times that", "100.0 %")
+	s = newStage()
+	if code := s.run("placement", "simulate", "--nodes", "4", "--zones", "2", "--weights", "1,3", "--json"); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	var steps []simulated
+	if err := json.Unmarshal([]byte(s.out.String()), &steps); err != nil || len(steps) != 1 || len(steps[0].Nodes) != 4 || steps[0].Nodes[1].Zone == "" {
+		t.Errorf("%s: %v", s.out.String(), err)
+	}
+	for _, args := range []string{"--nodes 0", "--nodes 3 --remove 3", "--buckets 100", "--weights 1,0", "--n 17"} {
+		if code := newStage().run(append([]string{"placement", "simulate"}, strings.Fields(args)...)...); code != 2 {
+			t.Errorf("%s: exit code %d", args, code)
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"unkai/internal/admin"
+	"unkai/internal/node"
+)
+
+func (o *outside) jobsCommand() *cobra.Command {
+	return o.asking(&cobra.Command{
+		Use:   "jobs",
+		Short: "Show the job that runs, and the last ones",
+		Long: `Show the job that runs: how far it is, how long it will take if it goes on as so far,
+and what it waits for. Then the last ones that have ended, with what was planned and
+what has moved.`,
+		Example: "  unkai jobs\n  unkai jobs --json",
+		Args:    cobra.NoArgs,
+	}, func(ctx context.Context, address string, asJSON bool, _ []string) error {
+		var j admin.Jobs
+		body, err := page(ctx, address, "/v1/jobs", &j)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return o.print("%s", body)
+		}
+		return o.print("%s", describeJobs(&j))
+	})
+}
+
+func (o *outside) jobCommand() *cobra.Command {
+	job := &cobra.Command{
+		Use:     "job",
+		Short:   "Pause, resume, cancel or throttle the job that runs",
+		Long:    "Change how the job that runs goes on. Any node can be asked.",
+		Example: "  unkai job pause\n  unkai job throttle 20MiB\n  unkai job cancel",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, c := range []struct{ use, short, long, example string }{
+		{"pause", "Bring nothing more for now", "Bring nothing more until the job is resumed. What is on its way stays so: writes of\nthese buckets go on to both sets of replicas.", "  unkai job pause"},
+		{"resume", "Go on with a job that was paused", "Go on with a job that was paused.", "  unkai job resume"},
+		{"cancel", "End the job and leave the rest where it is", `End the job. Buckets that were not switched yet stay where they are. Those that were
+stay where they went, and nodes that got some of them stay attached: unkai rebalance
+makes the shares even again, unkai detach takes such a node out.`, "  unkai job cancel"},
+		{"throttle RATE", "Bring at most so many bytes in a second", "Let each node bring at most so many bytes in a second, like 20MiB; 0 for as many as it\ncan. It counts at once, and for later jobs too.", "  unkai job throttle 20MiB\n  unkai job throttle 0"},
+	} {
+		do := strings.Fields(c.use)[0]
+		args := cobra.NoArgs
+		if do == "throttle" {
+			args = cobra.ExactArgs(1)
+		}
+		job.AddCommand(o.asking(&cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: args},
+			func(ctx context.Context, address string, asJSON bool, args []string) error {
+				order := admin.Order{Do: do}
+				if do == "throttle" {
+					if err := (*size)(&order.Throttle).Set(args[0]); err != nil {
+						return usageError{err}
+					}
+				}
+				var j admin.Jobs
+				body, err := post(ctx, address, "/v1/job", order, &j)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return o.print("%s", body)
+				}
+				j.Ended = nil
+				return o.print("%s", describeJobs(&j))
+			}))
+	}
+	return job
+}
+
+// describeJobs writes jobs for people.
+func describeJobs(j *admin.Jobs) string {
+	var b strings.Builder
+	if j.Throttle > 0 {
+		fmt.Fprintf(&b, "throttle: %s a second for each node\n", amount(j.Throttle))
+	}
+	if j.Running == nil {
+		b.WriteString("no job is running\n")
+	} else {
+		b.WriteString(describeRunning(j.Running))
+	}
+	if len(j.Ended) == 0 {
+		return b.String()
+	}
+	t := newTable()
+	t.row("JOB", "WHAT", "BEGAN", "TOOK", "PLANNED", "MOVED", "OUTCOME")
+	for i := len(j.Ended) - 1; i >= 0; i-- {
+		e := &j.Ended[i]
+		took := span(float64(e.Ended-e.Begun) / 1000)
+		outcome := e.State
+		if e.Auto {
+			outcome += ", by itself"
+		}
+		t.row(strconv.Itoa(e.ID), title(e.Kind, e.Nodes, e.Weight, e.Zone), time.UnixMilli(e.Begun).UTC().Format(time.RFC3339), took, moved(e.Planned), moved(e.Moved), outcome)
+	}
+	fmt.Fprintf(&b, "\n%s", t)
+	return b.String()
+}
+
+func moved(a admin.Amount) string { return fmt.Sprintf("%d replicas, %s", a.Replicas, amount(a.Bytes)) }
+
+func describeRunning(j *admin.Job) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "job %d, %s: %s\n  %s\n", j.ID, j.State, title(j.Kind, j.Nodes, j.Weight, j.Zone), progress(j))
+	for _, w := range j.Waits {
+		fmt.Fprintf(&b, "  waits for %s\n", w)
+	}
+	return b.String()
+}
+
+// describeEnded is the account of a job.
+func describeEnded(j *admin.Job) string {
+	return fmt.Sprintf("job %d is %s after %s: planned %s, moved %s\n", j.ID, j.State, span(float64(j.Ended-j.Begun)/1000), moved(j.Planned), moved(j.Moved))
+}
+
+// progress is a bar and figures, in one line.
+func progress(j *admin.Job) string {
+	const width = 30
+	full := min(int(j.Progress*width), width)
+	line := fmt.Sprintf("[%s%s] %3.0f %%  %d of %d replicas, %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
+		100*j.Progress, j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
+	if j.Left > 0 {
+		line += ", " + span(j.Left) + " left"
+	}
+	return line
+}
+
+const (
+	// awaitEvery is how often a job is looked at.
+	awaitEvery = 300 * time.Millisecond
+	// awaitSilent is for how long nobody may answer.
+	awaitSilent = time.Minute
+)
+
+// await waits until a job has ended and shows how far it is. The node that was
+// asked may go away meanwhile: then the others are.
+func (o *outside) await(ctx context.Context, address string, id int) (admin.Job, error) {
+	doors := []string{address}
+	var all admin.Nodes
+	if _, err := o.within(ctx, address, "/v1/nodes", &all); err == nil {
+		for _, m := range all.Nodes {
+			if m.HTTP != "" && m.HTTP != off && m.HTTP != address {
+				doors = append(doors, m.HTTP)
+			}
+		}
+	}
+	heard := time.Now()
+	for at := 0; ; {
+		var jobs admin.Jobs
+		_, err := o.within(ctx, doors[at], "/v1/jobs", &jobs)
+		switch {
+		case err == nil:
+			heard = time.Now()
+		case time.Since(heard) > awaitSilent:
+			return admin.Job{}, fmt.Errorf("wait for job %d: %w", id, err)
+		default:
+			at = (at + 1) % len(doors)
+		}
+		for _, j := range jobs.Ended {
+			if j.ID == id {
+				o.redraw("")
+				return j, nil
+			}
+		}
+		if j := jobs.Running; j != nil && j.ID == id {
+			line := progress(j)
+			if j.State != admin.JobRunning {
+				line += ", " + j.State
+			}
+			o.redraw(line)
+		} else if err == nil && len(jobs.Ended) > 0 && jobs.Ended[0].ID > id {
+			return admin.Job{}, fmt.Errorf("job %d has ended, and so many others since that nobody remembers how", id)
+		}
+		select {
+		case <-ctx.Done():
+			return admin.Job{}, errors.Join(fmt.Errorf("wait for job %d, which goes on", id), ctx.Err())
+		case <-time.After(awaitEvery):
+		}
+	}
+}
+
+func (o *outside) within(ctx context.Context, address, path string, v any) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	return page(ctx, address, path, v)
+}
+
+// redraw replaces the last line of a terminal.
+func (o *outside) redraw(line string) {
+	if o.terminal {
+		o.complain("\r\x1b[K%s", line)
+	}
+}
+
+func (o *outside) placementCommand() *cobra.Command {
+	p := &cobra.Command{
+		Use:     "placement",
+		Short:   "Try out how buckets are placed",
+		Long:    "Try out how buckets are placed over nodes. No cluster is needed.",
+		Example: "  unkai placement simulate --nodes 6 --zones 3 --add 1",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	p.AddCommand(o.simulateCommand(node.DefaultConfig()))
+	return p
+}

@@ -1,0 +1,185 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+)
+
+// Operator is what can be asked of a cluster. Each method may ask other nodes,
+// and ends with ctx.
+type Operator interface {
+	// Plan tells what a change would do, and does nothing.
+	Plan(ctx context.Context, w Wish) (Plan, error)
+	// Begin begins a job.
+	Begin(ctx context.Context, w Wish) (Job, error)
+	Jobs(ctx context.Context) (Jobs, error)
+	// Steer changes how the running job goes on.
+	Steer(ctx context.Context, o Order) (Jobs, error)
+}
+
+// Wish is the JSON that asks for a plan, or for a job.
+type Wish struct {
+	Kind string `json:"kind"` // attach, detach, replace, weigh, rebalance
+	// Nodes are ids, unique beginnings of ids, or addresses for other nodes. For
+	// replace they are the old one and the new one.
+	Nodes  []string `json:"nodes,omitempty"`
+	Weight int      `json:"weight,omitempty"` // 0: as it is
+	Zone   *string  `json:"zone,omitempty"`   // null: as it is
+	// Epoch of the plan that was agreed to: the job begins only if that is the
+	// present one still. 0: whatever it is.
+	Epoch uint32 `json:"epoch,omitempty"`
+}
+
+// Order is the JSON that steers the running job.
+type Order struct {
+	Do string `json:"do"` // pause, resume, cancel, throttle
+	// Job is the one that is meant; 0: whichever runs.
+	Job int `json:"job,omitempty"`
+	// Throttle is in bytes a second for each node; 0: none.
+	Throttle int64 `json:"throttle,omitempty"`
+}
+
+// Amount is how much moves.
+type Amount struct {
+	Buckets  int   `json:"buckets"`
+	Replicas int   `json:"replicas"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// Plan is the JSON of a plan. Bytes are estimates.
+type Plan struct {
+	Kind   string   `json:"kind"`
+	Nodes  []string `json:"nodes"`
+	Weight int      `json:"weight,omitempty"`
+	Zone   *string  `json:"zone,omitempty"`
+	Epoch  uint32   `json:"epoch"`
+	Quorum struct {
+		Before Quorum `json:"before"`
+		After  Quorum `json:"after"`
+	} `json:"quorum"`
+	Moves  Amount  `json:"moves"`
+	Flows  []Flow  `json:"flows"`
+	Shares []Share `json:"shares"`
+	// Survives is how many more nodes may fail, whichever they are.
+	Survives struct {
+		Before int `json:"before"`
+		During int `json:"during"`
+		After  int `json:"after"`
+	} `json:"survives"`
+	// Throttle is in bytes a second for each node, and Seconds what the job takes
+	// at it at least; 0: there is none.
+	Throttle int64    `json:"throttle"`
+	Seconds  float64  `json:"seconds"`
+	Warnings []string `json:"warnings"`
+}
+
+// Flow is what one node gets of another.
+type Flow struct {
+	From    string `json:"from"` // "": of nobody who is alive
+	To      string `json:"to"`
+	Buckets int    `json:"buckets"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// Share is what a plan means for one node.
+type Share struct {
+	Node   string  `json:"node"`
+	Peer   string  `json:"peer"`
+	State  string  `json:"state"` // afterwards
+	Weight int     `json:"weight"`
+	Before int     `json:"replicas_before"`
+	After  int     `json:"replicas_after"`
+	Ideal  float64 `json:"replicas_ideal"` // afterwards, by its weight
+	Bytes  struct {
+		Before int64 `json:"before"`
+		Peak   int64 `json:"peak"`
+		After  int64 `json:"after"`
+	} `json:"bytes"`
+}
+
+// Jobs is the JSON of /v1/jobs.
+type Jobs struct {
+	Epoch    uint32 `json:"epoch"`
+	Throttle int64  `json:"throttle"` // bytes a second for each node; 0: none
+	Running  *Job   `json:"running"`  // null: none
+	Ended    []Job  `json:"ended"`    // the last ones, the latest at the end
+}
+
+// Job is one of them.
+type Job struct {
+	ID      int      `json:"id"`
+	Kind    string   `json:"kind"`
+	Nodes   []string `json:"nodes"`
+	Weight  int      `json:"weight,omitempty"`
+	Zone    *string  `json:"zone,omitempty"`
+	Auto    bool     `json:"auto"` // nobody has asked for it
+	State   string   `json:"state"`
+	Begun   int64    `json:"begun"` // milliseconds since 1970
+	Ended   int64    `json:"ended,omitempty"`
+	Planned Amount   `json:"planned"`
+	Moved   Amount   `json:"moved"`
+	// Progress is the part of the replicas that has moved, from 0 to 1, and Left
+	// the seconds that the rest will take if it goes on as so far; 0: nobody knows.
+	Progress float64 `json:"progress"`
+	Left     float64 `json:"seconds_left,omitempty"`
+	// Waits is what a job that runs waits for.
+	Waits []string `json:"waits,omitempty"`
+}
+
+// The states of a job.
+const (
+	JobRunning    = "running"
+	JobPaused     = "paused"
+	JobCancelling = "cancelling"
+	JobDone       = "done"
+	JobCancelled  = "cancelled"
+)
+
+// ErrConflict says that something cannot be done now, as the cluster is.
+var ErrConflict = errors.New("not now")
+
+// maxBody is how long a request may be.
+const maxBody = 64 << 10
+
+func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	var wish Wish
+	s.told(w, r, &wish, func() (any, error) { return s.cfg.Operator.Plan(r.Context(), wish) })
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
+	var wish Wish
+	s.told(w, r, &wish, func() (any, error) { return s.cfg.Operator.Begin(r.Context(), wish) })
+}
+
+func (s *Server) jobs(w http.ResponseWriter, r *http.Request) {
+	s.answer(w, func() (any, error) { return s.cfg.Operator.Jobs(r.Context()) })
+}
+
+func (s *Server) steer(w http.ResponseWriter, r *http.Request) {
+	var o Order
+	s.told(w, r, &o, func() (any, error) { return s.cfg.Operator.Steer(r.Context(), o) })
+}
+
+// told reads a request's JSON into v before it answers. The type has to be said:
+// a page in somebody's browser cannot send it to another host unasked.
+func (s *Server) told(w http.ResponseWriter, r *http.Request, v any, f func() (any, error)) {
+	s.answer(w, func() (any, error) {
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+			return nil, fmt.Errorf("%w: send JSON, with Content-Type: application/json", ErrBadRequest)
+		}
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+		d.DisallowUnknownFields()
+		if err := d.Decode(v); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadRequest, err)
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: there is something after the JSON", ErrBadRequest)
+		}
+		return f()
+	})
+}

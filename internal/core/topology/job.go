@@ -1,0 +1,299 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"unkai"
+)
+
+// Kind is what a change is about.
+type Kind string
+
+// The kinds of changes that move buckets.
+const (
+	KindAttach    Kind = "attach"
+	KindDetach    Kind = "detach"
+	KindReplace   Kind = "replace"
+	KindWeigh     Kind = "weigh"
+	KindRebalance Kind = "rebalance"
+)
+
+// Change is what somebody wants of the nodes.
+type Change struct {
+	Kind Kind `json:"kind"`
+	// Nodes that it is about; for replace the old one and the new one.
+	Nodes []unkai.NodeID `json:"nodes,omitempty"`
+	// Weight and Zone of the nodes that are weighed; 0 and nil leave them.
+	Weight int     `json:"weight,omitempty"`
+	Zone   *string `json:"zone,omitempty"`
+}
+
+// Job is a change that is under way, or was. All that is known of it is in the
+// topology, so that any steward can go on with it.
+type Job struct {
+	ID int `json:"id"`
+	Change
+	Auto    bool    `json:"auto,omitempty"` // nobody has asked for it
+	Begun   int64   `json:"begun"`          // milliseconds since 1970
+	Ended   int64   `json:"ended,omitempty"`
+	Planned Amount  `json:"planned"`
+	Moved   Amount  `json:"moved"` // so far
+	Paused  bool    `json:"paused,omitempty"`
+	Outcome Outcome `json:"outcome,omitempty"` // also while a cancelled job comes to its end
+	// Held says that buckets could not set out with the others, because a node
+	// had yet to forget its last time in their sets.
+	Held bool `json:"held,omitempty"`
+
+	Before []Node `json:"before,omitempty"` // the nodes it is about, for Cancel
+}
+
+// Outcome is how a job ended.
+type Outcome string
+
+// The outcomes. A job that runs has none.
+const (
+	Running   Outcome = ""
+	Done      Outcome = "done"
+	Cancelled Outcome = "cancelled"
+)
+
+// Amount is how much moves.
+type Amount struct {
+	Buckets  int   `json:"buckets"`
+	Replicas int   `json:"replicas"` // of these buckets, that others had not held
+	Bytes    int64 `json:"bytes"`
+}
+
+func (a *Amount) add(s *Set, b unkai.Bucket, size func(unkai.Bucket) int64) {
+	fresh := len(without(s.Joining, s.Replicas))
+	a.Buckets++
+	a.Replicas += fresh
+	if size != nil {
+		a.Bytes += int64(fresh) * size(b)
+	}
+}
+
+// without are the seats of a that b does not have.
+func without(a, b []unkai.Seat) (out []unkai.Seat) {
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// maxHistory is how many jobs that have ended are remembered.
+const maxHistory = 16
+
+// Errors of jobs.
+var (
+	// ErrBusy says that another job is running.
+	ErrBusy = errors.New("one job at a time")
+	// ErrIdle says that none is.
+	ErrIdle = errors.New("topology: no job is running")
+	// ErrForgetting says that a plan cannot be made yet.
+	ErrForgetting = errors.New("a node that shall hold them has yet to forget what it held of them before; try again when it is alive")
+)
+
+// Apply is the topology in which what a change wants is on its way.
+func (t *Topology) Apply(c Change) (Topology, error) {
+	switch c.Kind {
+	case KindAttach:
+		return t.applyAttach(c)
+	case KindDetach:
+		if len(c.Nodes) > 0 {
+			return t.Detach(c.Nodes...)
+		}
+	case KindReplace:
+		if len(c.Nodes) == 2 {
+			return t.Replace(c.Nodes[0], c.Nodes[1])
+		}
+		return Topology{}, errors.New("topology: name the node to replace, and the one that takes its place")
+	case KindWeigh:
+		if len(c.Nodes) > 0 {
+			return t.Weigh(c)
+		}
+	case KindRebalance:
+		return t.Rebalance()
+	default:
+		return Topology{}, fmt.Errorf("topology: %q is no kind of change", c.Kind)
+	}
+	return Topology{}, fmt.Errorf("topology: name the nodes to %s", c.Kind)
+}
+
+func (t *Topology) applyAttach(c Change) (Topology, error) {
+	if len(c.Nodes) == 0 {
+		return Topology{}, errors.New("topology: name the nodes to attach")
+	}
+	for _, id := range c.Nodes {
+		if n, ok := t.Node(id); ok && n.State != Recognised {
+			return Topology{}, fmt.Errorf("topology: node %v is %v already", id, n.State)
+		}
+	}
+	return t.Attach(c.Nodes...)
+}
+
+// Begin is the topology in which a change is a job that runs. Size gives what a
+// bucket is thought to hold; nil: nobody knows.
+func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64) (Topology, error) {
+	if j := t.Job; j != nil {
+		return Topology{}, fmt.Errorf("topology: job %d is running (%s): %w", j.ID, j.Kind, ErrBusy)
+	}
+	next, err := t.Apply(c)
+	if err != nil {
+		return Topology{}, err
+	}
+	next.Jobs++
+	next.Job = &Job{ID: next.Jobs, Change: c, Begun: now, Held: next.held > 0}
+	for _, id := range c.Nodes {
+		if n, ok := t.Node(id); ok {
+			next.Job.Before = append(next.Job.Before, n)
+		}
+	}
+	next.plan(size)
+	return next, nil
+}
+
+// plan adds what is on its way to the job's plan.
+func (t *Topology) plan(size func(unkai.Bucket) int64) {
+	for b := range t.Sets {
+		if s := &t.Sets[b]; len(s.Joining) > 0 {
+			t.Job.Planned.add(s, unkai.Bucket(b), size)
+		}
+	}
+}
+
+// Advance is the next topology of a job of which nothing is on its way: either
+// buckets set out that had to wait, or the job has ended. False: there is no such
+// job, or it still waits.
+func (t *Topology) Advance(size func(unkai.Bucket) int64, now int64) (Topology, bool) {
+	j := t.Job
+	if j == nil || t.Moving() > 0 {
+		return Topology{}, false
+	}
+	if j.Outcome == Running && (j.Held || t.holdsLeaving()) {
+		return t.resend(size)
+	}
+	next, ok := t.Depart()
+	if !ok {
+		next = t.next()
+	}
+	next.end(now)
+	return next, true
+}
+
+// resend sends buckets on their way that could not set out before.
+func (t *Topology) resend(size func(unkai.Bucket) int64) (Topology, bool) {
+	next := t.next()
+	moved := false
+	if c := t.Job.Change; c.Kind == KindReplace {
+		from, _ := t.Node(c.Nodes[0])
+		to, _ := t.Node(c.Nodes[1])
+		if from.State == Leaving && to.State == Attached {
+			next.handOver(from.Seat, to.Seat)
+			moved = true
+		}
+	}
+	if !moved {
+		next.move()
+	}
+	next.Job.Held = next.held > 0
+	next.plan(size)
+	return next, next.Moving() > 0 || !next.Job.Held && t.Job.Held
+}
+
+// holdsLeaving reports whether a leaving node is still named by a set.
+func (t *Topology) holdsLeaving() bool {
+	named := t.named()
+	return slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Leaving && named[n.Seat] })
+}
+
+// end puts the job to those that have ended.
+func (t *Topology) end(now int64) {
+	j := t.Job
+	if j.Outcome == Running {
+		j.Outcome = Done
+	}
+	j.Ended, j.Paused, j.Held, j.Before = now, false, false, nil
+	t.History = append(t.History, *j)
+	if more := len(t.History) - maxHistory; more > 0 {
+		t.History = t.History[more:]
+	}
+	t.Job = nil
+}
+
+// running is a copy with the next epoch whose job runs.
+func (t *Topology) running() (Topology, error) {
+	if t.Job == nil {
+		return Topology{}, ErrIdle
+	}
+	if t.Job.Outcome != Running {
+		return Topology{}, fmt.Errorf("topology: job %d has been %s; what was switched before comes to its end", t.Job.ID, t.Job.Outcome)
+	}
+	return t.next(), nil
+}
+
+// Pause is the topology in which no more is brought for the job that runs. What
+// is on its way stays so.
+func (t *Topology) Pause() (Topology, error) { return t.pause(true) }
+
+// Resume is the topology in which the job that runs goes on.
+func (t *Topology) Resume() (Topology, error) { return t.pause(false) }
+
+func (t *Topology) pause(paused bool) (Topology, error) {
+	next, err := t.running()
+	if err == nil {
+		next.Job.Paused = paused
+	}
+	return next, err
+}
+
+// Limit is the topology in which nodes bring so many bytes in a second at most;
+// 0: as many as they can.
+func (t *Topology) Limit(throttle int64) (Topology, error) {
+	if throttle < 0 {
+		return Topology{}, fmt.Errorf("topology: nothing can be brought at %d bytes in a second", throttle)
+	}
+	next := t.next()
+	next.Throttle = throttle
+	return next, nil
+}
+
+// Cancel is the topology in which the buckets that were not switched yet stay
+// where they are. Those that were stay where they went: their new replicas hold
+// what was accepted since. The nodes are again what they were, except that one
+// which holds buckets by now stays attached, with less than its share.
+//
+// Nothing is lost by dropping a joining set. As long as a bucket is joining, every
+// promise is asked of the present set and everything accepted needs W of it: it
+// has been a register of its own all the time, and the joining set only made it
+// harder to have something chosen.
+func (t *Topology) Cancel() (Topology, error) {
+	next, err := t.running()
+	if err != nil {
+		return Topology{}, err
+	}
+	for b := range next.Sets {
+		if s := &next.Sets[b]; len(s.Joining) > 0 {
+			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Joining)}
+		}
+	}
+	named := next.named()
+	for _, was := range next.Job.Before {
+		n, err := next.member(was.ID)
+		if err != nil {
+			continue // it had nothing and has left
+		}
+		n.Weight, n.Zone = was.Weight, was.Zone
+		if n.State = Recognised; named[n.Seat] {
+			n.State = Attached
+		}
+		n.Manual = n.State == Recognised && was.State == Recognised // or it would be attached again at once
+	}
+	next.Job.Outcome, next.Job.Paused, next.Job.Held = Cancelled, false, false
+	next.elect(nil)
+	return next, nil
+}

@@ -1,0 +1,209 @@
+package topology
+
+import (
+	"slices"
+
+	"unkai"
+	"unkai/internal/core/ring"
+)
+
+// move sends every bucket on its way to where the placement wants it.
+func (t *Topology) move() {
+	var nodes []ring.Node
+	seats := map[unkai.NodeID]unkai.Seat{}
+	for _, n := range t.Attached() {
+		nodes = append(nodes, ring.Node{ID: n.ID, Weight: n.Weight, Zone: n.Zone})
+		seats[n.ID] = n.Seat
+	}
+	for b, ids := range ring.Place(t.Buckets, t.N, nodes, t.placed()) {
+		target := make([]unkai.Seat, len(ids))
+		for i, id := range ids {
+			target[i] = seats[id]
+		}
+		t.send(b, target)
+	}
+}
+
+// send sends a bucket on its way to another set of replicas.
+func (t *Topology) send(b int, target []unkai.Seat) {
+	s := &t.Sets[b]
+	switch {
+	case slices.Equal(s.Replicas, target):
+	case sameMembers(s.Replicas, target):
+		s.Replicas = target // another coordinator, and nothing else
+	case slices.ContainsFunc(s.Strays, func(seat unkai.Seat) bool { return slices.Contains(target, seat) }):
+		t.held++ // it is sent when they have forgotten it
+	case !t.anySeated(s.Replicas): // all who held it have lost it
+		s.Replicas, s.Epoch = target, t.Epoch
+	default:
+		s.Joining, s.Epoch = target, t.Epoch
+	}
+}
+
+// placed is the present map. A seat that is nobody's leaves a gap.
+func (t *Topology) placed() ring.Map {
+	m := make(ring.Map, t.Buckets)
+	for b := range t.Sets {
+		for _, seat := range t.Sets[b].Replicas {
+			if n, ok := t.Seated(seat); ok {
+				m[b] = append(m[b], n.ID)
+			}
+		}
+	}
+	return m
+}
+
+// anySeated reports whether a seat is a node's present one.
+func (t *Topology) anySeated(seats []unkai.Seat) bool {
+	return slices.ContainsFunc(seats, func(s unkai.Seat) bool {
+		_, ok := t.Seated(s)
+		return ok
+	})
+}
+
+func sameMembers(a, b []unkai.Seat) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// Moving is how many buckets are on their way.
+func (t *Topology) Moving() (n int) {
+	for b := range t.Sets {
+		if len(t.Sets[b].Joining)+len(t.Sets[b].Leaving) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Arrived reports whether a bucket on its way may be switched to its joining
+// set, when the replicas of these seats have each said, under the epoch of the
+// bucket, that every key they hold has been accepted by both sets.
+//
+// N−W+1 of the present set are needed: those refuse what comes of an older
+// epoch, so fewer than W are left that could accept it, and whatever W ever
+// accepted is among what these hold.
+func (t *Topology) Arrived(b unkai.Bucket, settled []unkai.Seat) bool {
+	s := &t.Sets[b]
+	if len(s.Joining) == 0 {
+		return false
+	}
+	_, write := t.needs(len(s.Replicas))
+	said := 0
+	for _, seat := range s.Replicas {
+		if slices.Contains(settled, seat) {
+			said++
+		}
+	}
+	return said >= len(s.Replicas)-write+1
+}
+
+// Switch is the topology in which these buckets are read at their joining sets.
+// Size gives what was brought of a bucket to each new replica, in bytes, for
+// the account of the job; nil: nobody knows.
+func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64) Topology {
+	next := t.next()
+	for _, b := range buckets {
+		if s := &next.Sets[b]; len(s.Joining) > 0 {
+			if next.Job != nil {
+				next.Job.Moved.add(s, b, size)
+			}
+			*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas, Strays: s.Strays}
+		}
+	}
+	return next
+}
+
+// Heard reports whether so many replicas know of the epoch in which a bucket was
+// switched that those who do not can neither answer a read nor accept anything
+// without them: then the leaving set is not needed any more.
+func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
+	s := &t.Sets[b]
+	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard)
+}
+
+// outnumber reports whether the seats of a set that have heard of an epoch are so
+// many that the others are no quorum. A seat that has passed says nothing any more.
+func (t *Topology) outnumber(set, heard []unkai.Seat) bool {
+	read, write := t.needs(len(set))
+	not := 0
+	for _, seat := range set {
+		if !slices.Contains(heard, seat) && t.anySeated([]unkai.Seat{seat}) {
+			not++
+		}
+	}
+	return not < min(read, write)
+}
+
+// Fenced reports whether so many replicas of every bucket have heard of this
+// topology that under an earlier one nothing can be read or written any more.
+func (t *Topology) Fenced(heard []unkai.Seat) bool {
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		if !t.outnumber(s.Replicas, heard) || len(s.Joining) > 0 && !t.outnumber(s.Joining, heard) || len(s.Leaving) > 0 && !t.outnumber(s.Leaving, heard) {
+			return false
+		}
+	}
+	return true
+}
+
+// Release is the topology in which these buckets have left their old sets.
+func (t *Topology) Release(buckets []unkai.Bucket) Topology {
+	next := t.next()
+	for _, b := range buckets {
+		if s := &next.Sets[b]; len(s.Leaving) > 0 {
+			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Leaving)}
+		}
+	}
+	return next
+}
+
+// strays are those of a set once those who go hold it no more.
+func (t *Topology) strays(s *Set, gone []unkai.Seat) (out []unkai.Seat) {
+	for _, list := range [][]unkai.Seat{s.Strays, gone} {
+		for _, seat := range list {
+			if _, ok := t.Seated(seat); ok && !slices.Contains(s.Replicas, seat) && !slices.Contains(out, seat) {
+				out = append(out, seat)
+			}
+		}
+	}
+	return out
+}
+
+// Strayed are the buckets that a seat has yet to forget.
+func (t *Topology) Strayed(seat unkai.Seat) (out []unkai.Bucket) {
+	for b := range t.Sets {
+		if slices.Contains(t.Sets[b].Strays, seat) {
+			out = append(out, unkai.Bucket(b))
+		}
+	}
+	return out
+}
+
+// Straying reports whether some node has something left to forget.
+func (t *Topology) Straying() bool {
+	return slices.ContainsFunc(t.Sets, func(s Set) bool { return t.anySeated(s.Strays) })
+}
+
+// Forgot is the topology in which each seat has forgotten these buckets: it may
+// join them again.
+func (t *Topology) Forgot(buckets map[unkai.Seat][]unkai.Bucket) Topology {
+	next := t.next()
+	for seat, list := range buckets {
+		for _, b := range list {
+			s := &next.Sets[b]
+			s.Strays = slices.DeleteFunc(slices.Clone(s.Strays), func(x unkai.Seat) bool { return x == seat })
+			if len(s.Strays) == 0 {
+				s.Strays = nil
+			}
+		}
+	}
+	return next
+}

@@ -1,0 +1,296 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"unkai"
+)
+
+// Load is what a node says of itself; of one that does not answer only that.
+type Load struct {
+	Node  unkai.NodeID
+	Alive bool
+	Bytes int64 // keys and values
+	// Used is what they take, and Limit what they may take; 0: nobody knows.
+	Used, Limit int64
+}
+
+// Plan is what a change would do.
+type Plan struct {
+	Change
+	Epoch  unkai.Epoch `json:"-"` // of the topology it was made for
+	Amount Amount      // that moves
+	Flows  []Flow
+	Nodes  []Share // by ascending id
+	// Before, During and After are how many more nodes may fail, whichever they
+	// are, before some bucket cannot be read and written.
+	Before, During, After int
+	// Waiting are the buckets of which too few replicas are alive: they do not
+	// move until these are back.
+	Waiting int
+	// Milliseconds it takes at the present throttle at least; 0: there is none.
+	Milliseconds int64
+	// Roomless are nodes that have too little room for what they would get.
+	Roomless []unkai.NodeID
+
+	next Topology
+}
+
+// Flow is what one node gets of another. A node of which it comes is one that
+// gives it away, if that is alive, and else the first one that holds it.
+type Flow struct {
+	From, To unkai.NodeID
+	Amount   Amount
+}
+
+// Share is what a plan means for a node.
+type Share struct {
+	Node          unkai.NodeID
+	State         State // afterwards
+	Weight        int   // afterwards
+	Zone          string
+	Before, After int // replicas
+	// Ideal is how many replicas a node of its weight should hold afterwards.
+	Ideal float64
+	// Bytes before and after it, and the most that it holds meanwhile: what
+	// leaves is dropped last.
+	BytesBefore, BytesPeak, BytesAfter int64
+}
+
+// Sizes estimates what each bucket holds: a node's bytes are spread over its
+// buckets evenly, and what its replicas say of a bucket is averaged.
+func (t *Topology) Sizes(loads []Load) func(unkai.Bucket) int64 {
+	each := make([]float64, t.Seats+1) // bytes of one bucket, by seat
+	for b := range t.Sets {
+		for _, seat := range t.Sets[b].Replicas {
+			each[seat]++
+		}
+	}
+	for seat := range each {
+		n, ok := t.Seated(unkai.Seat(seat))
+		i := slices.IndexFunc(loads, func(l Load) bool { return l.Node == n.ID && l.Alive })
+		if !ok || i < 0 || each[seat] == 0 {
+			each[seat] = -1
+			continue
+		}
+		each[seat] = float64(loads[i].Bytes) / each[seat]
+	}
+	return func(b unkai.Bucket) int64 {
+		sum, n := 0.0, 0
+		for _, seat := range t.Sets[b].Replicas {
+			if each[seat] >= 0 {
+				sum += each[seat]
+				n++
+			}
+		}
+		return int64(math.Round(sum / float64(max(n, 1))))
+	}
+}
+
+// Plan tells what a change would do. It is made of the very topology that the
+// change begins with, so that nothing else can happen.
+func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
+	next, err := t.Apply(c)
+	if err != nil {
+		return Plan{}, err
+	}
+	if next.held > 0 {
+		return Plan{}, fmt.Errorf("topology: %d buckets cannot set out yet: %w", next.held, ErrForgetting)
+	}
+	size := t.Sizes(loads)
+	p := Plan{Change: c, Epoch: t.Epoch, next: next}
+	dead := func(seat unkai.Seat) bool {
+		n, ok := t.Seated(seat)
+		return !ok || slices.ContainsFunc(loads, func(l Load) bool { return l.Node == n.ID && !l.Alive })
+	}
+	after := next.arrived()
+	p.Before, _ = t.survives(dead)
+	p.During, p.Waiting = next.survives(dead)
+	p.After, _ = after.survives(dead)
+	p.flows(size, dead)
+	p.shares(t, &after, loads, size)
+	p.duration(size, dead)
+	return p, nil
+}
+
+// Quorum is the effective N, R and W afterwards.
+func (p *Plan) Quorum() (n, r, w int) { return p.next.Quorum() }
+
+// arrived is the topology when everything has come to where it is on its way.
+func (t *Topology) arrived() Topology {
+	next := t.next()
+	for b := range next.Sets {
+		if s := &next.Sets[b]; len(s.Joining) > 0 {
+			*s = Set{Epoch: next.Epoch, Replicas: s.Joining}
+		}
+	}
+	return next
+}
+
+// survives is how many more nodes may fail before some bucket is without its
+// quorums, and how many buckets on their way are now.
+func (t *Topology) survives(dead func(unkai.Seat) bool) (failures, waiting int) {
+	failures = math.MaxInt
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		read, write := t.needs(len(s.Replicas))
+		spare := alive(s.Replicas, dead) - max(read, write)
+		if len(s.Joining) > 0 {
+			_, write := t.needs(len(s.Joining))
+			spare = min(spare, alive(s.Joining, dead)-write)
+			if spare < 0 {
+				waiting++
+			}
+		}
+		failures = min(failures, spare)
+	}
+	return failures, waiting
+}
+
+func alive(seats []unkai.Seat, dead func(unkai.Seat) bool) (n int) {
+	for _, s := range seats {
+		if !dead(s) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *Plan) flows(size func(unkai.Bucket) int64, dead func(unkai.Seat) bool) {
+	t := &p.next
+	for b := range t.Sets {
+		s := &t.Sets[b]
+		if len(s.Joining) == 0 {
+			continue
+		}
+		bucket := unkai.Bucket(b)
+		p.Amount.add(s, bucket, size)
+		gone := without(s.Replicas, s.Joining)
+		for i, seat := range without(s.Joining, s.Replicas) {
+			source := unkai.Seat(0)
+			if i < len(gone) && !dead(gone[i]) {
+				source = gone[i]
+			} else if k := slices.IndexFunc(s.Replicas, func(s unkai.Seat) bool { return !dead(s) }); k >= 0 {
+				source = s.Replicas[k]
+			}
+			from, _ := t.Seated(source)
+			to, _ := t.Seated(seat)
+			p.flow(from.ID, to.ID, size(bucket))
+		}
+	}
+	slices.SortFunc(p.Flows, func(a, b Flow) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+}
+
+func (p *Plan) flow(from, to unkai.NodeID, bytes int64) {
+	i := slices.IndexFunc(p.Flows, func(f Flow) bool { return f.From == from && f.To == to })
+	if i < 0 {
+		i = len(p.Flows)
+		p.Flows = append(p.Flows, Flow{From: from, To: to})
+	}
+	a := &p.Flows[i].Amount
+	a.Buckets, a.Replicas, a.Bytes = a.Buckets+1, a.Replicas+1, a.Bytes+bytes
+}
+
+func (p *Plan) shares(before, after *Topology, loads []Load, size func(unkai.Bucket) int64) {
+	p.Nodes = make([]Share, len(after.Nodes))
+	at := map[unkai.Seat]*Share{} // for looking up only
+	for i, n := range after.Nodes {
+		p.Nodes[i] = Share{Node: n.ID, State: n.State, Weight: n.Weight, Zone: n.Zone, Ideal: after.ideal(n)}
+		at[n.Seat] = &p.Nodes[i]
+	}
+	for b := range after.Sets {
+		old, now := before.Sets[b].Replicas, after.Sets[b].Replicas
+		bytes := size(unkai.Bucket(b))
+		for _, seat := range old {
+			if s := at[seat]; s != nil {
+				s.Before++
+				s.BytesBefore, s.BytesPeak = s.BytesBefore+bytes, s.BytesPeak+bytes
+			}
+		}
+		for _, seat := range now {
+			if s := at[seat]; s != nil {
+				s.After++
+				s.BytesAfter += bytes
+			}
+		}
+		for _, seat := range without(now, old) {
+			if s := at[seat]; s != nil {
+				s.BytesPeak += bytes
+			}
+		}
+	}
+	for i := range p.Nodes {
+		s := &p.Nodes[i]
+		k := slices.IndexFunc(loads, func(l Load) bool { return l.Node == s.Node })
+		if k < 0 || loads[k].Limit == 0 {
+			continue
+		}
+		l := loads[k]
+		gains := float64(s.BytesPeak - s.BytesBefore)
+		if l.Bytes > 0 && l.Used > l.Bytes { // what records take beyond themselves
+			gains *= float64(l.Used) / float64(l.Bytes)
+		}
+		if gains > 0 && float64(l.Used)+gains > float64(l.Limit) {
+			p.Roomless = append(p.Roomless, s.Node)
+		}
+	}
+}
+
+// ideal is how many replicas a node should hold, by its weight. Nobody can hold
+// more than one of each bucket, and what is more goes to the others.
+func (t *Topology) ideal(n Node) float64 {
+	nodes := t.Attached()
+	left := float64(t.Buckets * min(t.N, len(nodes)))
+	if n.State != Attached {
+		return 0
+	}
+	full := make([]bool, len(nodes))
+	for {
+		weight, more := 0, false
+		for i, m := range nodes {
+			if !full[i] {
+				weight += m.Weight
+			}
+		}
+		for i, m := range nodes {
+			if !full[i] && left*float64(m.Weight) > float64(t.Buckets*weight) {
+				full[i], more = true, true
+				if m.ID == n.ID {
+					return float64(t.Buckets)
+				}
+			}
+		}
+		if !more {
+			return left * float64(n.Weight) / float64(weight)
+		}
+		left = float64(t.Buckets * min(t.N, len(nodes)))
+		for _, f := range full {
+			if f {
+				left -= float64(t.Buckets)
+			}
+		}
+	}
+}
+
+// duration says how long the job takes at the throttle: each replica of a bucket
+// on its way goes through all of it.
+func (p *Plan) duration(size func(unkai.Bucket) int64, dead func(unkai.Seat) bool) {
+	t := &p.next
+	if t.Throttle == 0 {
+		return
+	}
+	by := make([]int64, t.Seats+1)
+	for b := range t.Sets {
+		if s := &t.Sets[b]; len(s.Joining) > 0 {
+			for _, seat := range s.Replicas {
+				if !dead(seat) {
+					by[seat] += size(unkai.Bucket(b))
+				}
+			}
+		}
+	}
+	p.Milliseconds = int64(math.Ceil(float64(slices.Max(by)) / float64(t.Throttle) * 1000))
+}

@@ -1,0 +1,105 @@
+package topology
+
+import (
+	"testing"
+
+	"unkai"
+)
+
+// three is a cluster of three whose buckets are all held by the seats 1, 2 and 3.
+func three(t *testing.T) Topology {
+	t.Helper()
+	top := New(1, 16, 3, 2, 2, Node{ID: 1, Weight: 1})
+	for id := unkai.NodeID(2); id <= 3; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top = sealed(t)(top.Attach(2, 3))
+	for b := range top.Sets {
+		top.Sets[b] = Set{Epoch: top.Epoch, Replicas: []unkai.Seat{1, 2, 3}}
+	}
+	return sealed(t)(top, nil)
+}
+
+func sealed(t *testing.T) func(Topology, error) Topology {
+	return func(top Topology, err error) Topology {
+		t.Helper()
+		if err == nil {
+			err = top.Seal()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return top
+	}
+}
+
+// All nodes lose their memory, one after the other, and some are attached anew
+// before the last comes: nothing waits for a seat that has passed.
+func TestAllAreRebornOneByOne(t *testing.T) {
+	top := three(t)
+	top = sealed(t)(top.Reborn(1))
+	top = sealed(t)(top.Reborn(2))
+	top = sealed(t)(top.Attach(1, 2))
+	top = sealed(t)(top.Reborn(3))
+	if top.Moving() != 0 {
+		t.Fatalf("%d buckets are on their way: %+v", top.Moving(), top.Sets[0])
+	}
+	all := make([]unkai.Bucket, top.Buckets)
+	for b := range all {
+		all[b] = unkai.Bucket(b)
+	}
+	top = sealed(t)(top.Forgot(map[unkai.Seat][]unkai.Bucket{4: all, 5: all}), nil)
+	top = sealed(t)(top.Attach(1, 2, 3))
+	for b := range top.Sets {
+		if s := top.Sets[b]; len(s.Joining)+len(s.Leaving) > 0 || !sameMembers(s.Replicas, []unkai.Seat{4, 5, 6}) {
+			t.Fatalf("bucket %d: %+v", b, s)
+		}
+	}
+}
+
+// A node that is reborn while buckets come to it holds up nobody.
+func TestAJoiningNodeIsReborn(t *testing.T) {
+	top := New(1, 16, 3, 2, 2, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top = sealed(t)(top.Attach(2))
+	top = sealed(t)(top.Reborn(2))
+	if r := top.Route(0); r.Moving || len(r.Members) != 1 || r.Epoch != top.Epoch {
+		t.Errorf("%+v", r)
+	}
+	top = sealed(t)(top.Attach(2))
+	if s := top.Sets[0]; !sameMembers(s.Joining, []unkai.Seat{1, 3}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The only one of a leaving set is reborn: it has nothing to say any more.
+func TestALeavingSetIsReborn(t *testing.T) {
+	top := New(1, 16, 3, 2, 2, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top = sealed(t)(top.Attach(2))
+	all := make([]unkai.Bucket, top.Buckets)
+	for b := range all {
+		all[b] = unkai.Bucket(b)
+	}
+	top = sealed(t)(top.Switch(all, nil), nil)
+	top = sealed(t)(top.Reborn(1))
+	if !top.Heard(0, []unkai.Seat{2}) {
+		t.Errorf("%+v waits for a seat that has passed", top.Sets[0])
+	}
+	top = sealed(t)(top.Release(all), nil)
+	if s := top.Sets[0]; len(s.Leaving) > 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// What all replicas have lost the leaving set still has.
+func TestTheLeavingSetStillHasIt(t *testing.T) {
+	top := New(1, 16, 1, 1, 1, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top.Sets[0] = Set{Epoch: top.Epoch, Replicas: []unkai.Seat{2}, Leaving: []unkai.Seat{1}}
+	top = sealed(t)(top, nil)
+	top = sealed(t)(top.Reborn(2))
+	if s := top.Sets[0]; !sameMembers(s.Replicas, []unkai.Seat{1}) || len(s.Leaving) > 0 || s.Epoch != top.Epoch {
+		t.Errorf("%+v", s)
+	}
+}

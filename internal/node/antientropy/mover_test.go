@@ -1,0 +1,161 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+
+	"unkai"
+	"unkai/internal/core/topology"
+)
+
+// keeper is a replica that holds two keys in every bucket, and notes what it is
+// to forget.
+type keeper struct {
+	mu      sync.Mutex
+	dropped []unkai.Bucket
+	err     error
+}
+
+func (k *keeper) Settle() {}
+
+func (k *keeper) Keys(b unkai.Bucket, yield func([]byte, int) bool) error {
+	_ = yield([]byte{byte(b), 1}, 10) && yield([]byte{byte(b), 2}, 20)
+	return nil
+}
+
+func (k *keeper) Drop(b unkai.Bucket) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err == nil {
+		k.dropped = append(k.dropped, b)
+	}
+	return k.err
+}
+
+// moving is a mover at node 1 of a cluster, and how to give it another topology.
+func moving(t *testing.T, k *keeper, settle func([][]byte) error) (*Mover, func(topology.Topology, error) topology.Topology) {
+	t.Helper()
+	var mu sync.Mutex
+	var now *topology.Topology
+	m := &Mover{Self: 1, Replica: k, Settle: settle, Log: slog.New(slog.DiscardHandler), Topology: func() *topology.Topology {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}}
+	return m, func(top topology.Topology, err error) topology.Topology {
+		t.Helper()
+		if err == nil {
+			err = top.Seal()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		now = &top
+		return top
+	}
+}
+
+func all() (b []unkai.Bucket) {
+	for i := range 16 {
+		b = append(b, unkai.Bucket(i))
+	}
+	return b
+}
+
+// A bucket that came and went between two looks is forgotten all the same, and
+// only then may the node join it again.
+func TestForgetWhatWasNeverSeen(t *testing.T) {
+	k := &keeper{}
+	m, give := moving(t, k, func([][]byte) error { return nil })
+	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 2, Weight: 1}), nil)
+	top = give(top.Join(topology.Node{ID: 1, Weight: 1}))
+	m.work(t.Context())
+	if len(k.dropped) != 16 {
+		t.Fatalf("at the start %d buckets were looked at", len(k.dropped))
+	}
+	m.work(t.Context())
+	if len(k.dropped) != 16 {
+		t.Error("buckets are forgotten again and again")
+	}
+	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{1}}, nil, 1))
+	held := top.Moving()
+	top = give(top.Cancel()) // the mover has not looked meanwhile
+	if got := m.Forgot(); len(got) > 0 {
+		t.Errorf("%v were forgotten before anybody looked", got)
+	}
+	k.err = errors.New("the disk does not answer")
+	m.work(t.Context())
+	if got := m.Forgot(); len(got) > 0 {
+		t.Errorf("%v were not forgotten", got)
+	}
+	k.err = nil
+	m.work(t.Context())
+	if got := m.Forgot(); len(got) != held || len(k.dropped) != 16+held {
+		t.Errorf("%d of %d buckets were forgotten, %d dropped", len(got), held, len(k.dropped)-16)
+	}
+	if top = give(top.Forgot(map[unkai.Seat][]unkai.Bucket{2: m.Forgot()}), nil); top.Straying() {
+		t.Error("there is more to forget")
+	}
+}
+
+// A paused job brings nothing; what was brought is told with its bytes, and only
+// for the epoch in which it set out.
+func TestPausedJobsBringNothing(t *testing.T) {
+	var mu sync.Mutex
+	var settled int
+	k := &keeper{}
+	m, give := moving(t, k, func(keys [][]byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		settled += len(keys)
+		return nil
+	})
+	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
+	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
+	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+	top = give(top.Pause())
+	m.work(t.Context())
+	if buckets, _ := m.Settled(); settled != 0 || len(buckets) != 0 {
+		t.Errorf("%d keys were brought for a paused job", settled)
+	}
+	top = give(top.Resume())
+	m.work(t.Context())
+	buckets, bytes := m.Settled()
+	if len(buckets) != top.Moving() || settled != 2*len(buckets) || slices.ContainsFunc(bytes, func(n int64) bool { return n != 30 }) {
+		t.Errorf("%v, %v, %d keys", buckets, bytes, settled)
+	}
+	top = give(top.Cancel())
+	next, _ := top.Advance(nil, 2)
+	top = give(next, nil)
+	top = give(top.Forgot(map[unkai.Seat][]unkai.Bucket{2: all()}), nil)
+	give(top.Attach(2))
+	if buckets, _ := m.Settled(); len(buckets) != 0 {
+		t.Errorf("%v were settled in an earlier epoch", buckets)
+	}
+}
+
+// A job that is cancelled while keys are brought stops that.
+func TestCancelStopsBringing(t *testing.T) {
+	k := &keeper{}
+	var cancel func()
+	m, give := moving(t, k, func([][]byte) error { cancel(); return nil })
+	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
+	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
+	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+	var once sync.Once
+	cancel = func() { once.Do(func() { give(top.Cancel()) }) }
+	for b := range top.Sets {
+		if len(top.Sets[b].Joining) > 0 {
+			if _, err := m.settle(context.Background(), unkai.Bucket(b), top.Epoch); !errors.Is(err, errStopped) {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+}

@@ -1,0 +1,172 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"unkai"
+	"unkai/internal/admin"
+	"unkai/internal/core/topology"
+)
+
+func ids(list []unkai.NodeID) []string {
+	out := make([]string, len(list))
+	for i, id := range list {
+		out[i] = id.String()
+	}
+	return out
+}
+
+func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []topology.Load) admin.Plan {
+	out := admin.Plan{
+		Kind: string(p.Kind), Nodes: ids(p.Change.Nodes), Weight: p.Weight, Zone: p.Zone, Epoch: uint32(p.Epoch),
+		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000,
+		Flows: make([]admin.Flow, len(p.Flows)), Shares: make([]admin.Share, len(p.Nodes)),
+	}
+	q := &out.Quorum
+	q.Before.N, q.Before.R, q.Before.W = top.Quorum()
+	q.After.N, q.After.R, q.After.W = p.Quorum()
+	out.Survives.Before, out.Survives.During, out.Survives.After = p.Before, p.During, p.After
+	for i, f := range p.Flows {
+		out.Flows[i] = admin.Flow{To: f.To.String(), Buckets: f.Amount.Buckets, Bytes: f.Amount.Bytes}
+		if f.From != 0 {
+			out.Flows[i].From = f.From.String()
+		}
+	}
+	where := n.book.nodes()
+	for i, s := range p.Nodes {
+		to := &out.Shares[i]
+		*to = admin.Share{
+			Node: s.Node.String(), Peer: where[s.Node].Peer, State: s.State.String(), Weight: s.Weight,
+			Before: s.Before, After: s.After, Ideal: s.Ideal,
+		}
+		if s.State == topology.Leaving {
+			to.State = "removed"
+		}
+		to.Bytes.Before, to.Bytes.Peak, to.Bytes.After = s.BytesBefore, s.BytesPeak, s.BytesAfter
+	}
+	out.Warnings = warnings(top, p, loads)
+	return out
+}
+
+// warnings are what somebody should know before they agree to a plan.
+func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) []string {
+	out := []string{}
+	warn := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	before, _, _ := top.Quorum()
+	after, _, _ := p.Quorum()
+	warn(after < before, "fewer than %d nodes are left: each key will have %d replicas instead of %d", top.N, after, before)
+	warn(p.After < p.Before, "afterwards %d nodes may fail, instead of %d", max(p.After, 0), max(p.Before, 0))
+	warn(p.During < p.Before, "while it runs %d nodes may fail, instead of %d", max(p.During, 0), max(p.Before, 0))
+	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
+	for _, id := range p.Roomless {
+		warn(true, "node %v has too little room for what it would get", id)
+	}
+	for _, l := range loads {
+		warn(!l.Alive, "node %v does not answer; what it holds is guessed", l.Node)
+	}
+	return out
+}
+
+func (n *Node) describeJobs(top *topology.Topology) admin.Jobs {
+	out := admin.Jobs{Epoch: uint32(top.Epoch), Throttle: top.Throttle, Ended: make([]admin.Job, len(top.History))}
+	if top.Job != nil {
+		j := n.describeJob(top, top.Job)
+		out.Running = &j
+	}
+	for i := range top.History {
+		out.Ended[i] = n.describeJob(top, &top.History[i])
+	}
+	return out
+}
+
+func (n *Node) describeJob(top *topology.Topology, j *topology.Job) admin.Job {
+	out := admin.Job{
+		ID: j.ID, Kind: string(j.Kind), Nodes: ids(j.Nodes), Weight: j.Weight, Zone: j.Zone, Auto: j.Auto, State: admin.JobRunning,
+		Begun: j.Begun, Ended: j.Ended, Planned: admin.Amount(j.Planned), Moved: admin.Amount(j.Moved),
+	}
+	switch {
+	case j.Ended != 0 && j.Outcome == topology.Cancelled:
+		out.State = admin.JobCancelled
+	case j.Ended != 0:
+		out.State, out.Progress = admin.JobDone, 1
+		return out
+	case j.Outcome == topology.Cancelled:
+		out.State = admin.JobCancelling
+	case j.Paused:
+		out.State = admin.JobPaused
+	}
+	if j.Planned.Replicas > 0 {
+		out.Progress = min(1, float64(j.Moved.Replicas)/float64(j.Planned.Replicas))
+	}
+	if j.Ended != 0 {
+		return out
+	}
+	if out.State == admin.JobRunning && out.Progress > 0 {
+		out.Left = float64(n.cfg.Now()-j.Begun) / 1000 * (1 - out.Progress) / out.Progress
+	}
+	out.Waits = n.waits(top)
+	return out
+}
+
+// waits is what the running job waits for.
+func (n *Node) waits(top *topology.Topology) (out []string) {
+	wait := func(when bool, format string, args ...any) {
+		if when {
+			out = append(out, fmt.Sprintf(format, args...))
+		}
+	}
+	alive := 0
+	for _, id := range top.Managers {
+		if n.here(id) {
+			alive++
+		}
+	}
+	wait(2*alive <= len(top.Managers), "more managers: %d of %d are alive", alive, len(top.Managers))
+	wait(top.Job.Paused, "an operator: it is paused")
+	var short, joining, leaving int
+	for b := range top.Buckets {
+		r := top.Route(unkai.Bucket(b))
+		switch {
+		case !r.Moving:
+			continue
+		case !r.Joining:
+			leaving++
+			continue
+		}
+		joining++
+		present, other := 0, 0
+		for i, id := range r.Members {
+			if n.here(id) && r.Write.Present.Members.Has(i) {
+				present++
+			}
+			if n.here(id) && r.Write.Joining.Members.Has(i) {
+				other++
+			}
+		}
+		if present < r.Write.Present.Need || other < r.Write.Joining.Need {
+			short++
+		}
+	}
+	var away []string
+	for _, m := range top.Nodes {
+		if !n.here(m.ID) {
+			away = append(away, m.ID.String())
+		}
+	}
+	wait(short > 0, "replicas of %d buckets that are away: %s", short, strings.Join(away, ", "))
+	wait(joining > short, "%d buckets to be brought to their new replicas", joining-short)
+	wait(leaving > 0, "old replicas to hear that %d buckets are read elsewhere now", leaving)
+	if top.Job.Held && top.Moving() == 0 {
+		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })
+		for _, m := range strays {
+			wait(true, "node %v to forget what it held before of %d buckets", m.ID, len(top.Strayed(m.Seat)))
+		}
+	}
+	return out
+}

@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"unkai"
+	"unkai/internal/admin"
+	"unkai/internal/core/topology"
+)
+
+// operator is what the side door may ask for. Any node can be asked: the managers
+// decide, wherever they are.
+type operator struct{ n *Node }
+
+// Operator is what the side door may ask for, without the door.
+func (n *Node) Operator() admin.Operator { return operator{n} }
+
+// askLoads asks all nodes how they are, in the order of the topology; nil for one
+// that does not answer.
+func (n *Node) askLoads(ctx context.Context, top *topology.Topology) []*load {
+	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
+	defer cancel()
+	out := make([]*load, len(top.Nodes))
+	var wg sync.WaitGroup
+	for i, m := range top.Nodes {
+		if m.ID == n.id {
+			out[i] = n.load()
+			continue
+		}
+		wg.Go(func() {
+			if a, err := n.askControl(ctx, m.ID, control{Load: &load{}}); err == nil {
+				out[i] = a.Load
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// loads is what a plan needs to know of the nodes.
+func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Load {
+	out := make([]topology.Load, len(top.Nodes))
+	for i, l := range n.askLoads(ctx, top) {
+		out[i] = topology.Load{Node: top.Nodes[i].ID}
+		if l != nil {
+			out[i].Alive, out[i].Bytes, out[i].Used, out[i].Limit = true, l.Bytes, l.Used, l.Limit
+		}
+	}
+	return out
+}
+
+// find is the node that an operator means: by its id, a unique beginning of it,
+// or its address for other nodes.
+func (n *Node) find(top *topology.Topology, name string) (unkai.NodeID, error) {
+	var found []unkai.NodeID
+	where := n.book.nodes()
+	for _, m := range top.Nodes {
+		switch id := m.ID.String(); {
+		case id == name || where[m.ID].Peer == name:
+			return m.ID, nil
+		case name != "" && strings.HasPrefix(id, name):
+			found = append(found, m.ID)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return 0, fmt.Errorf("%w: the ids of %d nodes begin with %q", admin.ErrBadRequest, len(found), name)
+	}
+	if id, err := unkai.ParseNodeID(name); err == nil {
+		for _, gone := range top.Removed {
+			if gone == id {
+				return 0, fmt.Errorf("%w: node %s is not a member any more: it was removed", admin.ErrBadRequest, name)
+			}
+		}
+	}
+	return 0, fmt.Errorf("%w: no node has the id, or a peer address, %q; unkai nodes shows them", admin.ErrBadRequest, name)
+}
+
+// change is what a wish means for the law.
+func (n *Node) change(top *topology.Topology, w admin.Wish) (topology.Change, error) {
+	c := topology.Change{Kind: topology.Kind(w.Kind), Weight: w.Weight, Zone: w.Zone}
+	if w.Weight < 0 || w.Weight > maxWeight {
+		return c, fmt.Errorf("%w: a weight is from 1 to %d", admin.ErrBadRequest, maxWeight)
+	}
+	if w.Zone != nil && len(*w.Zone) > maxZone {
+		return c, fmt.Errorf("%w: a zone has at most %d bytes", admin.ErrBadRequest, maxZone)
+	}
+	for _, name := range w.Nodes {
+		id, err := n.find(top, name)
+		if err != nil {
+			return c, err
+		}
+		c.Nodes = append(c.Nodes, id)
+	}
+	return c, nil
+}
+
+// Plan implements admin.Operator.
+func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
+	top := o.n.topology()
+	if top == nil {
+		return admin.Plan{}, errNoTopology
+	}
+	c, err := o.n.change(top, w)
+	if err != nil {
+		return admin.Plan{}, err
+	}
+	loads := o.n.loads(ctx, top)
+	p, err := top.Plan(c, loads)
+	if err != nil {
+		return admin.Plan{}, refusal(top, err)
+	}
+	return o.n.describePlan(top, &p, loads), nil
+}
+
+// refusal tells whether a change makes no sense, or only cannot be now.
+func refusal(top *topology.Topology, err error) error {
+	text := strings.TrimPrefix(err.Error(), "topology: ")
+	switch j := top.Job; {
+	case errors.Is(err, topology.ErrBusy), errors.Is(err, topology.ErrMoving) && j != nil:
+		return fmt.Errorf("%w: job %d (%s) is running, and there is one at a time; wait for it, or end it with unkai job cancel", admin.ErrConflict, j.ID, j.Kind)
+	case errors.Is(err, topology.ErrMoving), errors.Is(err, topology.ErrIdle), errors.Is(err, topology.ErrForgetting):
+		return fmt.Errorf("%w: %s", admin.ErrConflict, text)
+	}
+	return fmt.Errorf("%w: %s", admin.ErrBadRequest, text)
+}
+
+// Begin implements admin.Operator.
+func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
+	top := o.n.topology()
+	if top == nil {
+		return admin.Job{}, errNoTopology
+	}
+	c, err := o.n.change(top, w)
+	if err != nil {
+		return admin.Job{}, err
+	}
+	loads := o.n.loads(ctx, top)
+	next, err := o.n.decide(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if w.Epoch != 0 && uint32(t.Epoch) != w.Epoch && t.Job == nil {
+			return topology.Topology{}, fmt.Errorf("%w: the cluster has changed since the plan was made (epoch %d, now %d); look at a new one", admin.ErrConflict, w.Epoch, t.Epoch)
+		}
+		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now())
+		if err != nil {
+			err = refusal(t, err)
+		}
+		return next, err
+	})
+	if err != nil {
+		return admin.Job{}, err
+	}
+	return o.n.describeJob(next, next.Job), nil
+}
+
+func (n *Node) decide(ctx context.Context, f func(*topology.Topology) (topology.Topology, error)) (*topology.Topology, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	return n.managerRef.Load().Change(ctx, f)
+}
+
+// Jobs implements admin.Operator.
+func (o operator) Jobs(context.Context) (admin.Jobs, error) {
+	top := o.n.topology()
+	if top == nil {
+		return admin.Jobs{}, errNoTopology
+	}
+	return o.n.describeJobs(top), nil
+}
+
+// Steer implements admin.Operator.
+func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, error) {
+	if o.n.topology() == nil {
+		return admin.Jobs{}, errNoTopology
+	}
+	next, err := o.n.decide(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if order.Job != 0 && (t.Job == nil || t.Job.ID != order.Job) {
+			return topology.Topology{}, fmt.Errorf("%w: job %d does not run", admin.ErrConflict, order.Job)
+		}
+		next, err := steer(t, order)
+		if err != nil && !errors.Is(err, admin.ErrBadRequest) {
+			err = fmt.Errorf("%w: %s", admin.ErrConflict, strings.TrimPrefix(err.Error(), "topology: "))
+		}
+		return next, err
+	})
+	if err != nil {
+		return admin.Jobs{}, err
+	}
+	return o.n.describeJobs(next), nil
+}
+
+func steer(t *topology.Topology, o admin.Order) (topology.Topology, error) {
+	switch o.Do {
+	case "pause":
+		return t.Pause()
+	case "resume":
+		return t.Resume()
+	case "cancel":
+		return t.Cancel()
+	case "throttle":
+		if o.Throttle < 0 {
+			return topology.Topology{}, fmt.Errorf("%w: a throttle is in bytes a second, or 0 for none", admin.ErrBadRequest)
+		}
+		return t.Limit(o.Throttle)
+	}
+	return topology.Topology{}, fmt.Errorf("%w: %q is none of pause, resume, cancel, throttle", admin.ErrBadRequest, o.Do)
+}
