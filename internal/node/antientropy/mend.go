@@ -33,6 +33,9 @@ func (s *session) mendLeaves(ctx context.Context, leaves []uint32) error {
 	carried, settled := make([][]lack, len(s.who)), make([][][]byte, len(s.who))
 	for _, key := range keys(lists) {
 		l, ok := s.lack(lists, key)
+		if ok {
+			s.keys++
+		}
 		switch {
 		case !ok:
 		case l.chosen:

@@ -45,6 +45,8 @@ type verified struct {
 	first int64 // when it was first looked at
 	epoch unkai.Epoch
 	by    []unkai.NodeID
+	// differ is how many keys were not equal everywhere at the last look.
+	differ int64
 }
 
 type counters struct {
@@ -62,6 +64,9 @@ type Stats struct {
 	Sent     int64 // bytes of questions
 	Received int64 // bytes of answers
 	Counted  int64 // buckets counted anew
+	// Unreconciled is how many keys were not equal everywhere when their buckets were
+	// looked at last, as far as this node compares them.
+	Unreconciled int64
 	// Oldest is when the bucket was last found equal at all its replicas for which
 	// that is longest ago, among those that this node compares; 0: all of them just
 	// were, or there is none. In milliseconds since 1970.
@@ -101,6 +106,7 @@ func (r *Repairer) Stats() Stats {
 		}
 		v := &r.verified[b]
 		v.mu.Lock()
+		s.Unreconciled += v.differ
 		if at := max(v.at, v.first); at != 0 && at < oldest {
 			oldest, s.Bucket = at, unkai.Bucket(b)
 		}
@@ -219,6 +225,7 @@ type comparison struct {
 	depth  int
 	most   int64 // records of the one who has most
 	all    bool  // nobody was away
+	keys   int64 // that were found to differ
 	mine   replica.Tree
 }
 
@@ -244,6 +251,9 @@ func (r *Repairer) Pass(ctx context.Context) {
 			defer func() { <-slots }()
 			r.stats.differed.Add(1)
 			level, err := r.mend(ctx, top, l)
+			if !level {
+				l.keys = max(l.keys, 1)
+			}
 			if err != nil && ctx.Err() == nil {
 				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", err)
 			}
@@ -262,6 +272,7 @@ func (r *Repairer) found(l *comparison, equal bool) {
 	if v.first == 0 {
 		v.first = now
 	}
+	v.differ = l.keys
 	if equal {
 		r.stats.compared.Add(1)
 		v.at, v.epoch, v.by = now, l.route.Epoch, present(l.route)

@@ -149,75 +149,75 @@ type reader struct {
 	short bool
 }
 
-func (r *reader) take(n int) []byte {
-	if n < 0 || len(r.b) < n {
-		r.short, r.b = true, nil
+func (in *reader) take(n int) []byte {
+	if n < 0 || len(in.b) < n {
+		in.short, in.b = true, nil
 		return nil
 	}
-	out := r.b[:n:n]
-	r.b = r.b[n:]
+	out := in.b[:n:n]
+	in.b = in.b[n:]
 	return out
 }
 
-func (r *reader) u8() byte {
-	if b := r.take(1); b != nil {
+func (in *reader) u8() byte {
+	if b := in.take(1); b != nil {
 		return b[0]
 	}
 	return 0
 }
 
-func (r *reader) u16() uint16 {
-	if b := r.take(2); b != nil {
+func (in *reader) u16() uint16 {
+	if b := in.take(2); b != nil {
 		return binary.LittleEndian.Uint16(b)
 	}
 	return 0
 }
 
-func (r *reader) u32() uint32 {
-	if b := r.take(4); b != nil {
+func (in *reader) u32() uint32 {
+	if b := in.take(4); b != nil {
 		return binary.LittleEndian.Uint32(b)
 	}
 	return 0
 }
 
-func (r *reader) u64() uint64 {
-	if b := r.take(8); b != nil {
+func (in *reader) u64() uint64 {
+	if b := in.take(8); b != nil {
 		return binary.LittleEndian.Uint64(b)
 	}
 	return 0
 }
 
-func (r *reader) key() []byte { return r.take(int(r.u8())) }
+func (in *reader) key() []byte { return in.take(int(in.u8())) }
 
 // list is the length of a list of elements that have at least size bytes.
-func (r *reader) list(size, most int) int {
-	n := int(r.u32())
-	if n > most || n > len(r.b)/size {
-		r.short, r.b = true, nil
+func (in *reader) list(size, most int) int {
+	n := int(in.u32())
+	if n > most || n > len(in.b)/size {
+		in.short, in.b = true, nil
 		return 0
 	}
 	return n
 }
 
-func (r *reader) bucket() (unkai.Bucket, unkai.Epoch) {
-	return unkai.Bucket(r.u16()), unkai.Epoch(r.u32())
+func (in *reader) bucket() (unkai.Bucket, unkai.Epoch) {
+	return unkai.Bucket(in.u16()), unkai.Epoch(in.u32())
 }
 
-func (r *reader) version() (v version, key []byte) {
-	v.hash, v.ballot, v.epoch = r.u64(), unkai.Ballot(r.u64()), unkai.Epoch(r.u32())
-	v.tombstone = r.u8()&markTombstone != 0
-	return v, r.key()
+func (in *reader) version() (v version, key []byte) {
+	v.hash, v.ballot, v.epoch = in.u64(), unkai.Ballot(in.u64()), unkai.Epoch(in.u32())
+	v.tombstone = in.u8()&markTombstone != 0
+	return v, in.key()
 }
 
 // entry reads a record of a bucket. Its checksum has to be right, and its hash that of
 // its key. Key and value alias the message.
-func (r *reader) entry(space ring.Space, b unkai.Bucket) (e entry, err error) {
-	e.hash = r.u64()
-	e.fetched = r.u8()&markFetched != 0
-	e.accessed = r.u32()
-	e.key = r.key()
-	raw := r.take(int(r.u32()))
-	if r.short || len(e.key) == 0 || len(e.key) > unkai.MaxKeyLen || e.hash != space.Hash(e.key) || space.Bucket(e.hash) != b {
+func (in *reader) entry(space ring.Space, b unkai.Bucket) (e entry, err error) {
+	e.hash = in.u64()
+	e.fetched = in.u8()&markFetched != 0
+	e.accessed = in.u32()
+	e.key = in.key()
+	raw := in.take(int(in.u32()))
+	if in.short || len(e.key) == 0 || len(e.key) > unkai.MaxKeyLen || e.hash != space.Hash(e.key) || space.Bucket(e.hash) != b {
 		return e, errShort
 	}
 	e.record, err = store.DecodeRecord(e.key, raw)
@@ -225,8 +225,8 @@ func (r *reader) entry(space ring.Space, b unkai.Bucket) (e entry, err error) {
 }
 
 // end is the error of a message that was not read to its end, or beyond.
-func (r *reader) end() error {
-	if r.short || len(r.b) > 0 {
+func (in *reader) end() error {
+	if in.short || len(in.b) > 0 {
 		return errShort
 	}
 	return nil
