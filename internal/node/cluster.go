@@ -102,6 +102,7 @@ func (n *Node) openPeers() error {
 	n.network.Handle(peer.Topology, decrees)
 	n.network.Handle(peer.Replica, &n.replicas)
 	n.network.Handle(peer.Operations, &n.operations)
+	n.network.Handle(peer.Repair, &n.repairs)
 	if n.port != nil {
 		n.port.Start()
 	}
@@ -394,6 +395,9 @@ func (n *Node) remote(id unkai.NodeID) *replica.Remote {
 // openToPeers lets other nodes in.
 func (n *Node) openToPeers() {
 	n.replicas.open(&replica.Server{Replica: n.replica, Behind: n.behind})
+	repairs := newServed(n.repairer.Serve)
+	n.asked = append(n.asked, repairs)
+	n.repairs.open(repairs)
 	n.batches = gateway.NewServer(n.coordinator)
 	n.operations.open(n.batches)
 }

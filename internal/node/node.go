@@ -45,6 +45,7 @@ type Node struct {
 	port        *peer.Port // nil when the network is another's
 	replicas    room
 	operations  room
+	repairs     room
 	remotes     sync.Map          // unkai.NodeID → *replica.Remote
 	newer       chan unkai.NodeID // a node that knows a newer topology
 	asked       []*served
@@ -54,6 +55,7 @@ type Node struct {
 	replica     *replica.Local
 	batches     *gateway.Server
 	mover       *antientropy.Mover
+	repairer    *antientropy.Repairer
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	memcache    *memcache.Server
@@ -335,8 +337,14 @@ func (n *Node) openRooms() error {
 	mover := &antientropy.Mover{
 		Self: n.id, Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Log: n.log,
 	}
+	repairer := &antientropy.Repairer{
+		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log,
+		Ask: func(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error) {
+			return n.ask(ctx, to, peer.Repair, question)
+		},
+	}
 	n.mu.Lock()
-	n.replica, n.mover = rep, mover
+	n.replica, n.mover, n.repairer = rep, mover, repairer
 	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -351,6 +359,7 @@ func (n *Node) openRooms() error {
 	n.running.Go(func() { sweeper.Run(ctx) })
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
+	n.running.Go(func() { repairer.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })
 	n.running.Go(func() { n.catchUp(ctx) })
 	n.running.Go(func() { n.runSteward(ctx) })
@@ -503,6 +512,7 @@ func (n *Node) close() error {
 	n.running.Wait()
 	n.replicas.close()
 	n.operations.close()
+	n.repairs.close()
 	for _, s := range n.asked {
 		s.close()
 	}

@@ -58,7 +58,7 @@ func (n *Node) generalStats(s store.Stats, add func(string, any)) {
 	add("kai_vnodes", vnodes)
 	add("kai_store", n.cfg.Store)
 	add("kai_curr_nodes", len(top.Nodes))
-	add("kai_unreconciled", 0)
+	add("kai_unreconciled", n.repairer.Stats().Unreconciled)
 	add("unkai_epoch", top.Epoch)
 	add("unkai_tombstones", s.Tombstones)
 	add("unkai_store_full", flag(s.Full))

@@ -69,7 +69,7 @@ func (r *remote) where() string {
 // call takes c on, unless there is no connection.
 func (r *remote) call(c *Call) bool {
 	o := r.small.Load()
-	if o == nil || c.Kind != Copy && len(c.Body) <= LargeBody {
+	if o == nil || c.Kind != Copy && c.Kind != Repair && len(c.Body) <= LargeBody {
 		return o != nil && o.call(c)
 	}
 	for {

@@ -190,6 +190,7 @@ func (w *World) live() {
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
 	w.settle("at the end")
+	w.converge()
 	w.readAll()
 	w.stop()
 }

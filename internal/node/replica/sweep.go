@@ -181,7 +181,12 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 
 // purge forgets a record, unless it has changed since.
 func (r *Local) purge(b unkai.Bucket, v victim) error {
+	t := &r.trees[b]
+	if !t.mayPurge() {
+		return nil // the next sweep will
+	}
 	err := r.engine.Purge(b, v.hash, v.key, v.at)
+	t.purged(v, err == nil)
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return nil
