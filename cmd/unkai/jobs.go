@@ -87,6 +87,9 @@ func progress(j *admin.Job) string {
 	full := min(int(j.Progress*width), width)
 	line := fmt.Sprintf("[%s%s] %3.0f %%  %d of %d replicas, %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
 		100*j.Progress, j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
+	if j.Rate >= 1 {
+		line += ", " + amount(int64(j.Rate)) + " a second"
+	}
 	if j.Left > 0 {
 		line += ", " + span(j.Left) + " left"
 	}

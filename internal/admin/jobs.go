@@ -136,6 +136,8 @@ type Job struct {
 	// the seconds that the rest will take if it goes on as so far; 0: nobody knows.
 	Progress float64 `json:"progress"`
 	Left     float64 `json:"seconds_left,omitempty"`
+	// Rate is how many bytes it has moved in a second, in the mean since it began.
+	Rate float64 `json:"bytes_per_second,omitempty"`
 	// Waits is what a job that runs waits for.
 	Waits []string `json:"waits,omitempty"`
 }

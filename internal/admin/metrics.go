@@ -69,6 +69,17 @@ var metrics = []metric{
 	counter("operations_timeout", "Operations that got no answer in time.", func(s *Snapshot) int64 { return s.Rounds.Timeouts }),
 	counter("items_expired", "Items found expired and removed.", func(s *Snapshot) int64 { return s.Rounds.Expired }),
 	counter("rounds_retried", "Rounds begun again under a newer epoch or ballot.", func(s *Snapshot) int64 { return s.Rounds.Retried }),
+
+	gauge("unreconciled", "Keys known not to be equal at all their replicas, of the buckets that this node compares.", func(s *Snapshot) int64 { return s.Repair.Unreconciled }),
+	gauge("repair_oldest_seconds", "How long ago the bucket was found equal everywhere for which that is longest ago.", func(s *Snapshot) int64 { return int64(s.Repair.Oldest.Seconds()) }),
+	counter("repair_equal", "Comparisons that found a bucket equal at all its replicas.", func(s *Snapshot) int64 { return s.Repair.Compared }),
+	counter("repair_different", "Comparisons that found a difference at first.", func(s *Snapshot) int64 { return s.Repair.Differed }),
+	counter("repair_adopted", "Records that this node lacked and has taken over.", func(s *Snapshot) int64 { return s.Repair.Adopted }),
+	counter("repair_brought", "Records that other nodes have taken over because of this one.", func(s *Snapshot) int64 { return s.Repair.Brought }),
+	counter("repair_settled", "Keys that needed a round to become equal.", func(s *Snapshot) int64 { return s.Repair.Settled }),
+	counter("repair_failed", "Records that a store could not take over.", func(s *Snapshot) int64 { return s.Repair.Failed }),
+	counter("repair_bytes", "Bytes of questions and answers between replicas that are compared.", func(s *Snapshot) int64 { return s.Repair.Bytes }),
+	counter("purged", "Records of what is gone that were forgotten.", func(s *Snapshot) int64 { return s.Repair.Purged }),
 }
 
 var (
@@ -114,8 +125,16 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- infoDesc
 	ch <- commandsDesc
 	ch <- resultsDesc
-	for i := range metrics {
-		ch <- metrics[i].desc
+	for _, list := range [][]metric{metrics, clusterMetrics} {
+		for i := range list {
+			ch <- list[i].desc
+		}
+	}
+	for _, m := range timeMetrics {
+		ch <- m.desc
+	}
+	for _, m := range linkMetrics {
+		ch <- m.desc
 	}
 }
 
@@ -130,9 +149,18 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if s.State != "" {
 		return
 	}
-	for i := range metrics {
-		m := &metrics[i]
-		send(m.desc, m.kind, m.value(&s))
+	for _, list := range [][]metric{metrics, clusterMetrics} {
+		for i := range list {
+			send(list[i].desc, list[i].kind, list[i].value(&s))
+		}
+	}
+	for _, m := range timeMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, m.value(&s))
+	}
+	for i := range s.Links {
+		for _, m := range linkMetrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s.Links[i]), s.Links[i].Node)
+		}
 	}
 	for _, l := range labelled {
 		send(l.desc, prometheus.CounterValue, s.Clients.Commands[l.count], l.labels...)

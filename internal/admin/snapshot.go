@@ -32,6 +32,11 @@ type Snapshot struct {
 	Clients     memcache.Stats
 	MaxConns    int
 	Rounds      Rounds
+	Operations  Operations
+	Survival    *Survival
+	Links       []Link // to the other members
+	Deciding    Deciding
+	Repair      Repair
 }
 
 // node is the id as text, empty before it is known.
@@ -40,6 +45,20 @@ func (s *Snapshot) node() string {
 		return ""
 	}
 	return s.Node.String()
+}
+
+// Repair counts what comparing replicas has found and mended.
+type Repair struct {
+	Unreconciled int64         // keys known not to be equal at all their replicas
+	Oldest       time.Duration // since when a bucket was not found equal at all its replicas
+	Compared     int64         // comparisons of a bucket that found it equal everywhere
+	Differed     int64         // comparisons that began with a difference
+	Adopted      int64         // records that this node lacked and has taken over
+	Brought      int64         // records that others have taken over because of this node
+	Settled      int64         // keys that needed a round
+	Failed       int64         // records that a store could not take over
+	Bytes        int64         // of questions and answers
+	Purged       int64         // records of what is gone, forgotten
 }
 
 // Rounds counts what the coordinator did beyond the usual.

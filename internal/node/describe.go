@@ -114,6 +114,9 @@ func (n *Node) describeJob(top *topology.Topology, j *topology.Job) admin.Job {
 	if out.State == admin.JobRunning && out.Progress > 0 {
 		out.Left = float64(n.cfg.Now()-j.Begun) / 1000 * (1 - out.Progress) / out.Progress
 	}
+	if took := n.cfg.Now() - j.Begun; took > 0 {
+		out.Rate = float64(j.Moved.Bytes) / float64(took) * 1000
+	}
 	out.Waits = n.waits(top)
 	return out
 }

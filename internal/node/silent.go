@@ -15,9 +15,19 @@ import (
 // manager's place.
 const managerGone = 5 * time.Minute
 
-// watch notes since when nodes have been silent.
+// unwatched is after how long without a look all silence is forgotten: the node
+// may have stood still itself, and knows of nobody how it was meanwhile.
+const unwatched = 4 * stewardLooks
+
+// watch notes since when nodes have been silent. Every steward does, whether it
+// works or not, so that it knows nothing out of date when it comes to work.
 func (s *steward) watch(top *topology.Topology) {
 	now := time.Now()
+	if now.Sub(s.watched) > unwatched {
+		clear(s.silent)
+		clear(s.joined)
+	}
+	s.watched = now
 	for _, m := range top.Nodes {
 		if s.n.here(m.ID) {
 			delete(s.silent, m.ID)

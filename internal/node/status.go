@@ -62,6 +62,22 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()
+	s.Survival, s.Links = admin.NewSurvival(top, n.here), n.links(top)
+	s.Deciding, s.Operations = n.deciding(top), n.operationCounts()
 	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
+	s.Repair = n.repaired()
 	return s
+}
+
+// repaired is what comparing replicas has come to.
+func (n *Node) repaired() admin.Repair {
+	r := n.repairer.Stats()
+	out := admin.Repair{
+		Unreconciled: r.Unreconciled, Compared: r.Compared, Differed: r.Differed, Adopted: r.Adopted, Brought: r.Brought,
+		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
+	}
+	if r.Oldest != 0 {
+		out.Oldest = max(0, time.Duration(n.cfg.Now()-r.Oldest)*time.Millisecond)
+	}
+	return out
 }

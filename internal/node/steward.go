@@ -28,6 +28,7 @@ type steward struct {
 	n       *Node
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
 	silent  map[unkai.NodeID]time.Time // not alive since
+	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
 	looked  unkai.Epoch                // whether there is something to heal
@@ -43,9 +44,16 @@ func (n *Node) runSteward(ctx context.Context) {
 			return
 		case <-next.C:
 		}
-		if top := n.topology(); n.isSteward(top) {
+		top := n.topology()
+		s.watch(top)
+		lead := n.isSteward(top)
+		n.sight.leading(lead, n.cfg.Now())
+		if lead {
 			s.step(ctx, top)
+		} else {
+			clear(s.joined) // of which only who works keeps count
 		}
+		s.watched = time.Now()
 		// From now on: this node's mover has to hear of what was decided, too.
 		next.Reset(stewardLooks)
 	}
@@ -73,7 +81,6 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		}
 		return
 	}
-	s.watch(top)
 	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)

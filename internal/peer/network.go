@@ -14,14 +14,15 @@ import (
 // Kind says which room a message is for.
 type Kind uint8
 
-// The kinds. Copy travels on a connection of its own, so that bulk does not sit
-// ahead of quorum messages; so does every question longer than LargeBody.
+// The kinds. Copy and Repair travel on a connection of their own, so that bulk does
+// not sit ahead of quorum messages; so does every question longer than LargeBody.
 const (
 	Replica    Kind = 1 // coordinator to replica
 	Operations Kind = 2 // gateway to coordinator
 	Topology   Kind = 3 // between managers, and who asks them
 	Copy       Kind = 4 // contents of buckets
 	Control    Kind = 5 // who is there and how, and an operator's wishes
+	Repair     Kind = 6 // comparing replicas, and what one of them lacks
 )
 
 // Limits of a message.

@@ -43,6 +43,7 @@ type event struct {
 	to   unkai.NodeID
 	kind peer.Kind
 	body []byte
+	of   uint64 // the question that an answer is to
 	do   func()
 	plan func(e *event) // of a fresh one: gives it its moment, or drops it
 }
@@ -80,7 +81,7 @@ func (b *bus) collect() {
 	b.fresh = nil
 	b.mu.Unlock()
 	slices.SortStableFunc(fresh, func(x, y *event) int {
-		return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.from, y.from), cmp.Compare(x.to, y.to), cmp.Compare(x.kind, y.kind), bytes.Compare(x.body, y.body))
+		return cmp.Or(cmp.Compare(x.name, y.name), cmp.Compare(x.from, y.from), cmp.Compare(x.to, y.to), cmp.Compare(x.kind, y.kind), bytes.Compare(x.body, y.body), cmp.Compare(x.of, y.of))
 	})
 	for _, e := range fresh {
 		e.plan(e)

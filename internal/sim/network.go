@@ -42,6 +42,7 @@ type call struct {
 	from *endpoint
 	to   unkai.NodeID
 	c    *peer.Call
+	seq  uint64 // in the order in which questions departed
 	done bool
 }
 
@@ -122,6 +123,7 @@ func (e *endpoint) depart(q *call, ev *event) {
 		e.end(q, nil, peer.ErrDown)
 		return
 	}
+	q.seq = e.w.bus.count
 	e.pending = append(e.pending, q)
 	e.w.bus.after(q.c.Timeout, &event{name: "timeout", from: e.id, to: q.to, kind: ev.kind, do: func() { e.end(q, nil, peer.ErrTimeout) }})
 	arrive := func(answered bool) func() { return func() { e.arrive(q, ev, answered) } }
@@ -174,7 +176,7 @@ type asker struct {
 // Answered implements peer.Asker.
 func (a asker) Answered(_ *peer.Request, reply []byte, refused bool) {
 	e, body := a.of, bytes.Clone(reply)
-	e.w.bus.send(&event{name: "answer", from: e.id, to: a.q.from.id, body: body, plan: func(ev *event) {
+	e.w.bus.send(&event{name: "answer", from: e.id, to: a.q.from.id, body: body, of: a.q.seq, plan: func(ev *event) {
 		if e.dead || e.w.chance(e.w.weather.Loss) {
 			return
 		}

@@ -92,6 +92,8 @@ type host struct {
 	endpoint *endpoint     // nil while it is down; the bus's
 	until    time.Time     // it is stalled so long
 	skew     time.Duration // of its clock
+	copy     copied        // an old one of what it keeps
+	copies   int           // so far
 
 	mu     sync.Mutex
 	node   *node.Node
@@ -188,6 +190,7 @@ func (w *World) live() {
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
 	w.settle("at the end")
+	w.converge()
 	w.readAll()
 	w.stop()
 }

@@ -1,6 +1,7 @@
-// Package antientropy makes replicas agree with the topology and with each
-// other. In this version it brings buckets to the replica sets that take the
-// place of their present ones, and forgets what a node holds no more.
+// Package antientropy makes replicas agree with the topology and with each other:
+// it brings buckets to the replica sets that take the place of their present ones,
+// forgets what a node holds no more, compares replicas by their trees, and mends
+// where they differ.
 package antientropy
 
 import (

@@ -158,9 +158,10 @@ func (c *Coordinator) Stats() Stats {
 // b.Room.
 func (c *Coordinator) Do(b *unkai.Batch) { c.do(b, false) }
 
-// Settle sees to it that what is chosen for these keys is held by both sets of
-// replicas of their buckets, where one set is taking the place of the other. It
-// reports the first key's error, if there is one; then it is to be tried again.
+// Settle sees to it that what is chosen for these keys is held by this node's replica,
+// and by both sets of replicas of their buckets where one set is taking the place of
+// the other. It reports the first key's error, if there is one; then it is to be
+// tried again.
 func (c *Coordinator) Settle(keys [][]byte) error {
 	var b unkai.Batch
 	for _, k := range keys {

@@ -317,16 +317,20 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	// That nobody has it is an answer only if those who say so could answer a read:
 	// fewer may be enough to promise, and the cluster may have gone on without them.
 	absent := q.tally.Best == 0 && r.route.Read.Enough(p.Tally.Yes)
-	if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || r.route.Chosen(q.tally.Epoch, q.holding()) && !r.unsettled(q)) {
+	if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || r.route.Chosen(q.tally.Epoch, q.holding())) && !r.unsettled(q) {
 		return c.settle(w, r)
 	}
 	return c.propose(w, r)
 }
 
-// unsettled reports whether a task wants the joining set to hold what is chosen,
-// and that is not known.
+// unsettled reports whether a task wants what is chosen to be held by this node, and
+// by the joining set, and that is not known.
 func (r *round) unsettled(q *poll) bool {
-	if !r.route.Joining || q.tally.Best == 0 || q.tally.Epoch >= r.route.Since {
+	has := q.holding().Has(r.self)
+	switch {
+	case q.tally.Best == 0 && (has || r.call.Found.Record.Ballot == 0):
+		return false
+	case q.tally.Best != 0 && has && (!r.route.Joining || q.tally.Epoch >= r.route.Since):
 		return false
 	}
 	for t := r.serving; t != nil; t = t.next {

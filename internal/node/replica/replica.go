@@ -59,6 +59,9 @@ type Call struct {
 	Fetched  bool
 	Accessed uint32
 
+	// Of an Adopt: the epoch under which the record was accepted.
+	Under unkai.Epoch
+
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
 	// Tag is the caller's own.
@@ -69,6 +72,8 @@ type Call struct {
 	Found  store.Found  // of a Read; of a Prepare what was accepted before it
 	Seen   unkai.Ballot // the highest ballot promised or accepted
 	Err    error
+	// Adopted: an Adopt that was OK has changed something.
+	Adopted bool
 
 	replica *Local
 	write   store.Write
@@ -94,11 +99,13 @@ type Local struct {
 	locks    [1024]lock
 	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
 	dropping []atomic.Bool  // per bucket: everything in it is being forgotten
+	trees    []tree         // per bucket
 	counters counters
 }
 
-// lock makes reading a key's state, deciding and writing one step. The engine
-// takes its own locks inside of it; nothing else is ever locked under it.
+// lock makes reading a key's state, deciding, writing and counting one step. The
+// engine takes its own locks inside of it, and then a tree its; nothing else is ever
+// locked under it.
 type lock struct {
 	sync.Mutex
 	_ [56]byte
@@ -112,7 +119,11 @@ type Stats struct{ Refused, Fenced, Failed, Purged int64 }
 
 // New is the replica of a node, which keeps its records in engine.
 func New(engine store.Engine, self unkai.NodeID, top func() *topology.Topology) *Local {
-	r := &Local{engine: engine, self: self, topology: top, due: make([]atomic.Int64, top().Buckets), dropping: make([]atomic.Bool, top().Buckets)}
+	buckets := top().Buckets
+	r := &Local{
+		engine: engine, self: self, topology: top,
+		due: make([]atomic.Int64, buckets), dropping: make([]atomic.Bool, buckets), trees: make([]tree, buckets),
+	}
 	for b := range r.due {
 		r.due[b].Store(1)
 	}
@@ -247,9 +258,17 @@ func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetche
 		Fetched: fetched, Accessed: accessed, Record: rec, Done: (*acceptance)(c),
 	}
 	r.engine.Write(&c.write)
+	if rec.Ballot != f.Record.Ballot && c.applied() {
+		r.trees[c.Bucket].change(c.Hash, c.Key, f.Record.Ballot, rec.Ballot)
+	}
 	l.Unlock()
 	return c.told()
 }
+
+// applied reports whether the engine, which has just returned, has applied the
+// call's write. If it has not, it has said so by now; a store that breaks later
+// takes nothing more and is read no more.
+func (c *Call) applied() bool { return c.stage.Load() != stageDone || c.write.Err == nil }
 
 func state(f *store.Found, floor unkai.Ballot) register.State {
 	return register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot, Epoch: f.Record.Epoch}.Above(floor)
@@ -279,9 +298,10 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	r.dropping[b].Store(true)
 	defer r.dropping[b].Store(false)
 	r.Settle()
-	if slices.Contains(r.topology().Route(b).Members, r.self) {
+	if r.member(r.topology().Route(b)) {
 		return nil
 	}
+	defer r.trees[b].forget()
 	if r.engine.Floor(b) == 0 && r.empty(b) {
 		return nil // a drop is a write
 	}
@@ -344,10 +364,13 @@ func (c *Call) fail(s Status, err error) bool {
 	return true
 }
 
+// member reports whether this node accepts for a bucket.
+func (r *Local) member(route *topology.Route) bool { return slices.Contains(route.Members, r.self) }
+
 // admit is the fence: may this be asked here, in this epoch?
 func (r *Local) admit(c *Call) bool {
 	route := r.topology().Route(c.Bucket)
-	if c.Epoch == route.Epoch && slices.Contains(route.Members, r.self) {
+	if c.Epoch == route.Epoch && r.member(route) {
 		if r.dropping[c.Bucket].Load() {
 			return !c.fail(Failed, errDropping)
 		}

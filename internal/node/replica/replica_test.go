@@ -29,10 +29,20 @@ type house struct {
 
 func open(t *testing.T) *house {
 	t.Helper()
+	return openOver(t, memoryEngine(t))
+}
+
+func memoryEngine(t *testing.T) store.Engine {
+	t.Helper()
 	e, err := memory.Open(memory.Config{Buckets: buckets})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e
+}
+
+func openOver(t *testing.T, e store.Engine) *house {
+	t.Helper()
 	t.Cleanup(func() { _ = e.Close() })
 	h := &house{engine: e, space: ring.NewSpace(7, buckets)}
 	top := topology.New(7, buckets, 3, 2, 2, topology.Node{ID: 1, Weight: 1})

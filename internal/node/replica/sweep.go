@@ -151,7 +151,9 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 		rec := &e.Record
 		switch gone := rec.Tombstone || top.Forgotten(rec.Epoch); {
 		case err != nil: // damaged: unknown is not for us to remove
-		case gone && mayPurge:
+		// What was scanned under this topology: what came under a later one may be all
+		// that keeps a new replica from bringing back what was deleted.
+		case gone && mayPurge && r.topology() == top:
 			v := victim{e.Hash, append([]byte(nil), e.Key...), rec.Ballot}
 			purges.Go(func() error { return r.purge(b, v) })
 		case gone:
@@ -179,7 +181,12 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 
 // purge forgets a record, unless it has changed since.
 func (r *Local) purge(b unkai.Bucket, v victim) error {
+	t := &r.trees[b]
+	if !t.mayPurge() {
+		return nil // the next sweep will
+	}
 	err := r.engine.Purge(b, v.hash, v.key, v.at)
+	t.purged(v, err == nil)
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return nil

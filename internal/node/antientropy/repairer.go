@@ -1,0 +1,411 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/quorum"
+	"unkai/internal/core/topology"
+	"unkai/internal/node/replica"
+)
+
+// Repairer makes replicas equal. Each node goes round the buckets of which it is the
+// first present replica that is alive, compares the roots of many at a time with all
+// the others, and where they differ descends, finds out who lacks what, and has it
+// adopted there; see docs/decisions/0016. Set the fields, then Run.
+type Repairer struct {
+	Self     unkai.NodeID
+	Topology func() *topology.Topology
+	Replica  *replica.Local
+	Alive    func(unkai.NodeID) bool
+	// Ask asks another node's Serve, within some seconds.
+	Ask func(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error)
+	// Settle has a round at each of these keys, after which this node's replica holds
+	// what is chosen.
+	Settle func(keys [][]byte) error
+	Now    func() int64 // milliseconds since 1970
+	Log    *slog.Logger
+
+	once     sync.Once
+	verified []verified
+	stats    counters
+}
+
+// verified is when a bucket was last found equal at all present replicas.
+type verified struct {
+	mu    sync.Mutex
+	at    int64
+	first int64 // when it was first looked at
+	epoch unkai.Epoch
+	by    []unkai.NodeID
+	// differ is how many keys were not equal everywhere at the last look.
+	differ int64
+}
+
+type counters struct {
+	compared, differed, adopted, brought, settled, failed, sent, received, counted atomic.Int64
+}
+
+// Stats counts what was compared and mended since the start.
+type Stats struct {
+	Compared int64 // buckets compared by this node with all other replicas
+	Differed int64 // of those, not equal at the first look
+	Adopted  int64 // records taken over here
+	Brought  int64 // records that other replicas took over because of this node
+	Settled  int64 // keys that needed a round
+	Failed   int64 // records that a store could not take over
+	Sent     int64 // bytes of questions
+	Received int64 // bytes of answers
+	Counted  int64 // buckets counted anew
+	// Unreconciled is how many keys were not equal everywhere when their buckets were
+	// looked at last, as far as this node compares them.
+	Unreconciled int64
+	// Oldest is when the bucket was last found equal at all its replicas for which
+	// that is longest ago, among those that this node compares; 0: all of them just
+	// were, or there is none. In milliseconds since 1970.
+	Oldest int64
+	Bucket unkai.Bucket // which that is
+}
+
+const (
+	// passEvery is how often all roots are compared, if it takes less than that.
+	passEvery = time.Second
+	// sessions is how many buckets are gone into at once.
+	sessions = 4
+	// maxRate is how many bytes a second may be exchanged, on average.
+	maxRate = 32 << 20
+	// countFor is how long buckets are counted before those that are known are
+	// compared.
+	countFor = time.Second
+)
+
+func (r *Repairer) init() {
+	r.once.Do(func() { r.verified = make([]verified, r.Topology().Buckets) })
+}
+
+// Stats are the counters at this moment.
+func (r *Repairer) Stats() Stats {
+	r.init()
+	c := &r.stats
+	s := Stats{
+		Compared: c.compared.Load(), Differed: c.differed.Load(), Adopted: c.adopted.Load(), Brought: c.brought.Load(),
+		Settled: c.settled.Load(), Failed: c.failed.Load(), Sent: c.sent.Load(), Received: c.received.Load(), Counted: c.counted.Load(),
+	}
+	top := r.Topology()
+	oldest := int64(math.MaxInt64)
+	for b := range r.verified {
+		if !r.leads(top.Route(unkai.Bucket(b))) {
+			continue
+		}
+		v := &r.verified[b]
+		v.mu.Lock()
+		s.Unreconciled += v.differ
+		if at := max(v.at, v.first); at != 0 && at < oldest {
+			oldest, s.Bucket = at, unkai.Bucket(b)
+		}
+		v.mu.Unlock()
+	}
+	if oldest != math.MaxInt64 {
+		s.Oldest = oldest
+	}
+	return s
+}
+
+// Verified is when a bucket was last found equal at all of these seats, and at all
+// other present replicas, in its present epoch; false: it was not, as far as this node
+// knows.
+func (r *Repairer) Verified(b unkai.Bucket, seats []unkai.Seat) (at int64, ok bool) {
+	r.init()
+	top := r.Topology()
+	v := &r.verified[b]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.at == 0 || v.epoch != top.Route(b).Epoch {
+		return 0, false
+	}
+	for _, s := range seats {
+		if n, ok := top.Seated(s); !ok || !slices.Contains(v.by, n.ID) {
+			return 0, false
+		}
+	}
+	return v.at, true
+}
+
+// Run counts and compares, one after the other, until the context ends.
+func (r *Repairer) Run(ctx context.Context) {
+	r.init()
+	// Not at the moment at which everything else that looks every second does.
+	if !sleep(ctx, passEvery*2/7) {
+		return
+	}
+	tick := time.NewTicker(passEvery)
+	defer tick.Stop()
+	for {
+		began := time.Now()
+		r.count(ctx)
+		r.Pass(ctx)
+		// It works for half of its time at most.
+		if !sleep(ctx, time.Since(began)) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// count counts the buckets of this node that have to be, for some time.
+func (r *Repairer) count(ctx context.Context) {
+	began := time.Now()
+	top := r.Topology()
+	for b := range top.Buckets {
+		bucket := unkai.Bucket(b)
+		if !slices.Contains(top.Route(bucket).Members, r.Self) || !r.Replica.Unfit(bucket) {
+			continue
+		}
+		err := r.Replica.Count(ctx, bucket)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			r.Log.Debug("a bucket could not be counted; it will be tried again", "bucket", b, "err", err)
+		}
+		r.stats.counted.Add(1)
+		if time.Since(began) > countFor {
+			return
+		}
+	}
+}
+
+// present are the replicas that are read from.
+func present(route *topology.Route) []unkai.NodeID {
+	return route.Members[:route.Write.Present.Members.Count()]
+}
+
+// leads reports whether it is this node that compares a bucket: the first present
+// replica that is alive.
+func (r *Repairer) leads(route *topology.Route) bool {
+	for _, id := range present(route) {
+		if id == r.Self {
+			return true
+		}
+		if id != 0 && r.Alive(id) {
+			return false
+		}
+	}
+	return false
+}
+
+// comparison is that of a bucket's root with the others'.
+type comparison struct {
+	bucket unkai.Bucket
+	route  *topology.Route
+	peers  []unkai.NodeID // those who have answered
+	differ bool
+	depth  int
+	most   int64 // records of the one who has most
+	all    bool  // nobody was away
+	keys   int64 // that were found to differ
+	mine   replica.Tree
+}
+
+// Pass compares all buckets of this node once, and mends where they differ.
+func (r *Repairer) Pass(ctx context.Context) {
+	r.init()
+	top := r.Topology()
+	looks := r.looks(top)
+	r.compareRoots(ctx, looks)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, sessions)
+	for i := range looks {
+		l := &looks[i]
+		if ctx.Err() != nil {
+			break
+		}
+		if !l.differ {
+			r.found(l, l.all)
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			r.stats.differed.Add(1)
+			level, err := r.mend(ctx, top, l)
+			if !level {
+				l.keys = max(l.keys, 1)
+			}
+			if err != nil && ctx.Err() == nil {
+				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", err)
+			}
+			r.found(l, level && l.all && err == nil)
+		})
+	}
+	wg.Wait()
+}
+
+// found notes what a comparison has found.
+func (r *Repairer) found(l *comparison, equal bool) {
+	now := r.Now()
+	v := &r.verified[l.bucket]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.first == 0 {
+		v.first = now
+	}
+	v.differ = l.keys
+	if equal {
+		r.stats.compared.Add(1)
+		v.at, v.epoch, v.by = now, l.route.Epoch, present(l.route)
+	}
+}
+
+// looks are the buckets that this node leads and has counted.
+func (r *Repairer) looks(top *topology.Topology) (out []comparison) {
+	for b := range top.Buckets {
+		route := top.Route(unkai.Bucket(b))
+		if !r.leads(route) {
+			continue
+		}
+		l := comparison{bucket: unkai.Bucket(b), route: route, all: true, mine: r.Replica.Tree(unkai.Bucket(b))}
+		l.depth, l.most = l.mine.Depth, l.mine.Records
+		if !l.mine.Known {
+			r.found(&l, false)
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// root is what another replica says of a bucket.
+type root struct {
+	state   state
+	depth   int
+	sum     uint64
+	records int64
+}
+
+// compareRoots asks all others for the roots of all buckets that they share.
+func (r *Repairer) compareRoots(ctx context.Context, looks []comparison) {
+	shared := map[unkai.NodeID][]int{}
+	var order []unkai.NodeID
+	for i := range looks {
+		for _, id := range present(looks[i].route) {
+			if id == r.Self {
+				continue
+			}
+			if id == 0 || !r.Alive(id) {
+				looks[i].all = false
+				continue
+			}
+			if shared[id] == nil {
+				order = append(order, id)
+			}
+			shared[id] = append(shared[id], i)
+		}
+	}
+	answers := make([][]root, len(order))
+	var wg sync.WaitGroup
+	for n, id := range order {
+		wg.Go(func() { answers[n] = r.askRoots(ctx, id, looks, shared[id]) })
+	}
+	wg.Wait()
+	for n, id := range order {
+		for k, i := range shared[id] {
+			l := &looks[i]
+			if k >= len(answers[n]) || answers[n][k].state != stateOK {
+				l.all = false
+				continue
+			}
+			a := answers[n][k]
+			l.peers = append(l.peers, id)
+			l.depth, l.most = min(l.depth, a.depth), max(l.most, a.records)
+			l.differ = l.differ || a.sum != l.mine.Root
+		}
+	}
+}
+
+func (r *Repairer) askRoots(ctx context.Context, id unkai.NodeID, looks []comparison, which []int) (out []root) {
+	for part := range slices.Chunk(which, maxBuckets) {
+		q := []byte{byte(askRoots)}
+		for _, i := range part {
+			q = u32(u16(q, uint16(looks[i].bucket)), uint32(looks[i].route.Epoch))
+		}
+		reply, err := r.ask(ctx, id, q)
+		if err != nil {
+			return out
+		}
+		in := reader{b: reply}
+		for range part {
+			out = append(out, root{state(in.u8()), int(in.u8()), in.u64(), int64(in.u32())})
+		}
+		if in.end() != nil {
+			return out[:len(out)-len(part)]
+		}
+	}
+	return out
+}
+
+// errState is what another replica answers that cannot.
+var errState = errors.New("the other replica cannot answer that now")
+
+// ask asks one node.
+func (r *Repairer) ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
+	reply, err := r.Ask(ctx, to, q)
+	r.stats.sent.Add(int64(len(q)))
+	r.stats.received.Add(int64(len(reply)))
+	return reply, err
+}
+
+// askOne asks one node about one bucket; the rest of its answer is returned.
+func (s *session) askOne(ctx context.Context, to unkai.NodeID, q []byte) (*reader, error) {
+	reply, err := s.ask(ctx, to, q)
+	s.bytes.Add(int64(len(q) + len(reply)))
+	if err != nil {
+		return nil, err
+	}
+	in := &reader{b: reply}
+	switch state(in.u8()) {
+	case stateOK:
+		if !in.short {
+			return in, nil
+		}
+		return nil, errShort
+	case stateTooLarge:
+		return nil, errTooLarge
+	default:
+		return nil, errState
+	}
+}
+
+var errTooLarge = errors.New("the other replica has too much to say at once")
+
+// holders is the mask of those of a route's members.
+func holders(route *topology.Route, ids []unkai.NodeID) (m quorum.Mask) {
+	for i, id := range route.Members {
+		if id != 0 && slices.Contains(ids, id) {
+			m = m.With(i)
+		}
+	}
+	return m
+}

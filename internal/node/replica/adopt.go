@@ -1,0 +1,124 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"unkai"
+	"unkai/internal/core/merkle"
+	"unkai/internal/core/register"
+	"unkai/internal/store"
+)
+
+// Adopt brings a record here that was chosen, and that this replica lacks: Ballot,
+// Item, Under, Fetched and Accessed are the record's, Epoch is the bucket's. It is
+// answered like an Accept, and is OK too when what is here comes after it already;
+// Adopted says whether it was taken.
+//
+// It is the message Accept of that ballot, late. What was not chosen must not be
+// brought this way: whoever proposed it may have been told by this replica that it
+// does not have it, and conclude that nobody has seen it (register.Fate).
+func (r *Local) Adopt(c *Call) bool {
+	c.Adopted = false
+	return r.retry(c, (*Local).adopt)
+}
+
+func (r *Local) adopt(c *Call) bool {
+	l := r.lockOf(c)
+	if !r.admit(c) {
+		l.Unlock()
+		return true
+	}
+	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
+	if err != nil {
+		l.Unlock()
+		r.counters.failed.Add(1)
+		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
+	}
+	floor := r.engine.Floor(c.Bucket)
+	if r.topology().Forgotten(c.Under) || !comesAfter(c, &f, floor) {
+		l.Unlock()
+		c.Status = OK
+		return true
+	}
+	old := state(&f, floor)
+	s, ok := old.Accept(c.Ballot, 0)
+	if !ok {
+		l.Unlock()
+		return r.refuse(c, old.Promised)
+	}
+	c.Seen, c.Adopted = s.Promised, true
+	return r.write(c, l, &f, store.Record{
+		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
+	}, c.Fetched, c.Accessed)
+}
+
+// comesAfter reports whether the record in c is something that this replica lacks. A
+// tombstone at or below the floor of a bucket that has nothing of the key is what
+// was purged here, or as good as that.
+func comesAfter(c *Call, f *store.Found, floor unkai.Ballot) bool {
+	if f.Record.Ballot == 0 && !c.Item.Exists() && c.Ballot <= floor {
+		return false
+	}
+	return register.State{Accepted: c.Ballot, Epoch: c.Under}.After(f.Record.Epoch, f.Record.Ballot)
+}
+
+// Get is the record that this replica holds of a key; the value is appended to dst.
+// It leaves no trace, and may not be durable yet.
+func (r *Local) Get(b unkai.Bucket, hash uint64, key, dst []byte) (store.Found, []byte, error) {
+	f, dst, err := r.engine.Get(b, hash, key, dst, store.NoAccess)
+	if err != nil {
+		return f, dst, fmt.Errorf("look at %q: %w", key, err)
+	}
+	return f, dst, nil
+}
+
+// Durable waits until everything that this replica holds by now is durable.
+func (r *Local) Durable() error {
+	done := make(chan error, 1)
+	r.engine.Barrier(&store.Write{Done: durable(done)})
+	if err := <-done; err != nil {
+		return fmt.Errorf("wait for the disk: %w", err)
+	}
+	return nil
+}
+
+// durable hears of a barrier.
+type durable chan error
+
+// WriteDone implements store.Done.
+func (d durable) WriteDone(w *store.Write) { d <- w.Err }
+
+// Forgot is the ballot up to which a key of the bucket without a record is known to
+// have been purged here, durably.
+func (r *Local) Forgot(b unkai.Bucket) unkai.Ballot {
+	t := &r.trees[b]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.purging > 0 {
+		return 0 // the floor may be higher than what is durable
+	}
+	return r.engine.Floor(b)
+}
+
+// Under passes the records of a bucket that are under some nodes of its tree to
+// yield, until that returns false. The key is valid during the call only, and the
+// value too. Damaged ones are passed over, and some may not be durable yet.
+func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yield func(*store.Entry) bool) error {
+	skip := r.skip()
+	for e, err := range r.engine.Scan(b) {
+		if errors.Is(err, store.ErrDamaged) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("scan bucket %d: %w", b, err)
+		}
+		if _, ok := nodes[merkle.Node(e.Hash, skip, level)]; !ok || e.Record.Ballot == 0 {
+			continue
+		}
+		if !yield(&e) {
+			return nil
+		}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/bits"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/merkle"
+	"unkai/internal/store"
+)
+
+// tree is what this node's replica of one bucket sums up to. It is kept with every
+// change from the moment on when it was counted; before that it is not known.
+//
+// A change is counted under its key's lock, after the engine has applied it. A purge
+// has no key's lock, and says so beforehand.
+type tree struct {
+	mu   sync.Mutex
+	sums *merkle.Tree // nil: not known
+	// While the bucket is being counted: last is what has become of the keys that
+	// changed while the snapshot was taken, whether that shows them or not; later
+	// are the changes since.
+	last    map[string]outcome
+	later   *merkle.Tree
+	still   bool // no purge may begin
+	purging int  // purges under way
+	life    int  // times it was made unknown
+}
+
+// outcome is what has become of a key.
+type outcome struct {
+	hash   uint64
+	ballot unkai.Ballot
+}
+
+// change counts that a key's record has given way to another.
+func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
+	t.mu.Lock()
+	if t.sums != nil {
+		t.sums.Change(hash, old, next)
+	}
+	if t.last != nil {
+		t.last[string(key)] = outcome{hash, next}
+	} else if t.later != nil {
+		t.later.Change(hash, old, next)
+	}
+	t.mu.Unlock()
+}
+
+// mayPurge begins a purge, unless a snapshot is being taken: a purge and a write
+// that comes after it may be counted in the other order, and then nobody could say
+// what has become of the key.
+func (t *tree) mayPurge() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.still {
+		return false
+	}
+	t.purging++
+	return true
+}
+
+// purged ends a purge, which has removed the record or not.
+func (t *tree) purged(v victim, removed bool) {
+	if removed {
+		t.change(v.hash, v.key, v.at, 0)
+	}
+	t.mu.Lock()
+	t.purging--
+	t.mu.Unlock()
+}
+
+// forget makes the tree unknown: the bucket was changed in a way that it did not
+// see. Whoever is counting it begins again.
+func (t *tree) forget() {
+	t.mu.Lock()
+	t.sums, t.later = nil, nil
+	t.life++
+	t.mu.Unlock()
+}
+
+// Tree is a look at the sums of a bucket.
+type Tree struct {
+	Known   bool // if not, ask again when the bucket has been counted
+	Depth   int
+	Records int64
+	Root    uint64
+}
+
+// Tree looks at a bucket's sums.
+func (r *Local) Tree(b unkai.Bucket) Tree {
+	t := &r.trees[b]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sums == nil {
+		return Tree{}
+	}
+	return Tree{Known: true, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
+}
+
+// Sums appends the sums of nodes of a level of a bucket's tree. It reports false
+// when that is not known, or not so deep.
+func (r *Local) Sums(dst []uint64, b unkai.Bucket, level int, nodes iter.Seq[uint32]) ([]uint64, bool) {
+	t := &r.trees[b]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sums == nil || level > t.sums.Depth() {
+		return dst, false
+	}
+	for n := range nodes {
+		if n >= 1<<level {
+			return dst, false
+		}
+		dst = append(dst, t.sums.Sum(level, n))
+	}
+	return dst, true
+}
+
+// Unfit reports whether a bucket has to be counted: because its sums are not known,
+// or because it has outgrown them.
+func (r *Local) Unfit(b unkai.Bucket) bool {
+	t := &r.trees[b]
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sums == nil {
+		return true
+	}
+	fit := t.sums.Fit()
+	if fit < t.sums.Depth() {
+		t.sums.Fold(fit)
+	}
+	return fit > t.sums.Depth()
+}
+
+// errForgotten: the bucket was dropped while it was being counted.
+var errForgotten = errors.New("the bucket was forgotten meanwhile")
+
+// purgesEnd is how often it is looked whether a bucket's purges are through.
+const purgesEnd = time.Millisecond
+
+// Count counts a bucket anew, beside whatever is written, and has its sums known
+// from then on. Only one may count a bucket at a time.
+func (r *Local) Count(ctx context.Context, b unkai.Bucket) error {
+	t, depth := &r.trees[b], r.guessDepth()
+	t.mu.Lock()
+	life := t.life
+	if t.sums != nil {
+		depth = t.sums.Fit()
+	}
+	t.mu.Unlock()
+	snapshot, last, err := r.snapshot(ctx, t, b, depth)
+	if err == nil {
+		err = r.count(ctx, snapshot, last, life, t, depth)
+	}
+	if err != nil {
+		t.mu.Lock()
+		t.later = nil
+		t.mu.Unlock()
+		return fmt.Errorf("count bucket %d: %w", b, err)
+	}
+	return nil
+}
+
+// snapshot takes a snapshot of a bucket, and tells what has become of the keys of
+// which it may show anything. What changes from then on is counted in t.later.
+func (r *Local) snapshot(ctx context.Context, t *tree, b unkai.Bucket, depth int) (store.Snapshot, map[string]outcome, error) {
+	if err := t.hold(ctx); err != nil {
+		return nil, nil, err
+	}
+	s, err := r.engine.Snapshot(b)
+	r.Settle() // what it may show has been counted by now
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := t.last
+	t.last, t.later, t.still = nil, merkle.New(r.skip(), depth), false
+	return s, last, err
+}
+
+// hold waits for the purges under way, lets none begin, and notes changes in t.last.
+func (t *tree) hold(ctx context.Context) error {
+	for {
+		t.mu.Lock()
+		t.still = true
+		if t.purging == 0 {
+			t.last = map[string]outcome{}
+		}
+		ready := t.last != nil
+		t.mu.Unlock()
+		if ready {
+			return nil
+		}
+		if !rest(ctx, purgesEnd) {
+			t.mu.Lock()
+			t.still = false
+			t.mu.Unlock()
+			return ctx.Err()
+		}
+	}
+}
+
+// count goes through a snapshot, leaving out the keys in last.
+func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]outcome, life int, t *tree, depth int) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	sum := merkle.New(r.skip(), depth)
+	n := 0
+	for e, err := range s.All() {
+		if n++; n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, store.ErrDamaged) {
+			continue // nobody knows what it was; the others will see that it is not here
+		}
+		if err != nil {
+			return err
+		}
+		if _, ok := last[string(e.Key)]; !ok {
+			sum.Change(e.Hash, 0, e.Record.Ballot)
+		}
+	}
+	for _, o := range last {
+		sum.Change(o.hash, 0, o.ballot)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if life != t.life || t.later == nil {
+		return errForgotten
+	}
+	sum.Add(t.later)
+	t.sums, t.later = sum, nil
+	return nil
+}
+
+// guessDepth is the depth of a tree over an average bucket of this node.
+func (r *Local) guessDepth() int {
+	s := r.engine.Stats()
+	held := int64(0)
+	top := r.topology()
+	for b := range top.Buckets {
+		if r.member(top.Route(unkai.Bucket(b))) {
+			held++
+		}
+	}
+	return merkle.DepthFor((s.Items + s.Tombstones) / max(held, 1))
+}
+
+// skip is how many bits of a hash tell the bucket.
+func (r *Local) skip() uint { return uint(bits.TrailingZeros(uint(len(r.trees)))) }
