@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// killClients share killRate operations per second, half of them writes:
+	// little enough for every system to keep up with.
+	killClients = 32
+	killRate    = 400
+	// killBefore is how long all is well.
+	killBefore = 2 * time.Second
+)
+
+// kill is what the clients of the remaining nodes saw when one was killed.
+// Times are in milliseconds, and count from when an operation was due.
+type kill struct {
+	Leader                   bool // the node killed was the dearest one
+	Before, First, Later     float64
+	Gap                      float64 // longest time that a client stood there unserved
+	GapOpen                  bool    `json:",omitempty"` // to the end
+	FailedFirst, FailedLater int
+	Error                    string `json:",omitempty"`
+}
+
+// asked is one operation.
+type asked struct {
+	due, end time.Duration // since the start
+	err      error
+}
+
+// kill kills a node with signal 9 while clients of the others work at a steady
+// rate, whatever the answers.
+func (p plan) kill(ctx context.Context, cl cluster, round int) (*kill, error) {
+	victim, err := cl.dearest(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find whom to kill: %w", err)
+	}
+	leader := victim >= 0
+	if !leader {
+		victim = round % nodes
+	}
+	clients, err := p.clients(ctx, cl, killClients, func(node int) bool { return node != victim })
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(clients)
+	began, length := time.Now(), killBefore+p.after
+	seen := make([][]asked, len(clients))
+	var wg sync.WaitGroup
+	for w, c := range clients {
+		wg.Go(func() { seen[w] = p.steadily(ctx, c, w, began, length) })
+	}
+	select {
+	case <-time.After(time.Until(began.Add(killBefore))):
+	case <-ctx.Done():
+	}
+	at := time.Since(began)
+	err = cl.members().procs[victim].kill()
+	wg.Wait()
+	if err == nil {
+		err = ctx.Err()
+	}
+	k := judge(seen, at, length)
+	k.Leader = leader
+	return &k, err
+}
+
+// steadily asks at fixed times; who is late asks at once, and the time counts.
+func (p plan) steadily(ctx context.Context, c client, w int, began time.Time, length time.Duration) (out []asked) {
+	const step = killClients * time.Second / killRate
+	r, v := rand.New(rand.NewPCG(uint64(w), 2)), make([]byte, valueLen)
+	for i := 0; ctx.Err() == nil; i++ {
+		due := step*time.Duration(i) + step*time.Duration(w)/killClients
+		if due >= length || time.Since(began) > length+patience {
+			return out
+		}
+		time.Sleep(time.Until(began.Add(due)))
+		var err error
+		if (i+w)%2 == 0 {
+			err = c.get(p.key(r))
+		} else {
+			value(r, v)
+			err = c.put(p.key(r), v)
+		}
+		out = append(out, asked{due: due, end: time.Since(began), err: err})
+	}
+	return out
+}
+
+// judge makes figures of what all clients saw.
+func judge(seen [][]asked, at, length time.Duration) (k kill) {
+	var before, first, later []time.Duration
+	var gap time.Duration
+	for _, one := range seen {
+		unserved := time.Duration(-1) // since when
+		for _, a := range one {
+			took := a.end - a.due
+			switch {
+			case a.end <= at:
+				before = append(before, took)
+			case a.due < at+time.Second:
+				first = append(first, took)
+				if a.err != nil {
+					k.FailedFirst++
+				}
+			default:
+				later = append(later, took)
+				if a.err != nil {
+					k.FailedLater++
+				}
+			}
+			if a.err != nil && k.Error == "" {
+				k.Error = a.err.Error()
+			}
+			if a.end <= at {
+				continue
+			}
+			if unserved < 0 {
+				unserved = a.due
+			}
+			if a.err == nil {
+				gap = max(gap, a.end-unserved)
+				unserved = -1
+			}
+		}
+		if unserved >= 0 {
+			k.GapOpen = true
+			gap = max(gap, length-unserved)
+		}
+	}
+	k.Before, k.First, k.Later, k.Gap = p99(before), p99(first), p99(later), millis(gap)
+	return k
+}
+
+func p99(took []time.Duration) float64 {
+	slices.Sort(took)
+	return millis(quantile(took, 0.99))
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
