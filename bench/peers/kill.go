@@ -12,7 +12,7 @@ import (
 const (
 	// killClients share killRate operations per second, half of them writes:
 	// little enough for every system to keep up with.
-	killClients = 32
+	killClients = 8
 	killRate    = 400
 	// killBefore is how long all is well.
 	killBefore = 2 * time.Second

@@ -27,7 +27,8 @@ type measured struct {
 	Round  int
 	Reads  load
 	Writes load
-	Cas    load
+	Cas    load // all on one key
+	Apart  load // each client on a key of its own
 	Kill   *kill `json:",omitempty"`
 }
 
@@ -68,9 +69,10 @@ func (s settings) measure(ctx context.Context, c contestant, dir string, round i
 		into *load
 		do   work
 	}{
-		{&m.Reads, func(c client, r *rand.Rand, _ []byte) (bool, error) { return true, c.get(p.key(r)) }},
-		{&m.Writes, func(c client, r *rand.Rand, v []byte) (bool, error) { return true, c.put(p.key(r), v) }},
-		{&m.Cas, func(c client, _ *rand.Rand, v []byte) (bool, error) { return c.swap(key(0), v) }},
+		{&m.Reads, func(c client, _ int, r *rand.Rand, _ []byte) (bool, error) { return true, c.get(p.key(r)) }},
+		{&m.Writes, func(c client, _ int, r *rand.Rand, v []byte) (bool, error) { return true, c.put(p.key(r), v) }},
+		{&m.Cas, func(c client, _ int, _ *rand.Rand, v []byte) (bool, error) { return c.swap(key(0), v) }},
+		{&m.Apart, func(c client, w int, _ *rand.Rand, v []byte) (bool, error) { return c.swap(key(w%p.keys), v) }},
 	} {
 		// Connections, caches and the scheduler find their places first.
 		if _, err := p.load(ctx, clients, cl.members(), phase.do, p.duration/5); err != nil {
@@ -145,8 +147,8 @@ func (p plan) fill(clients []client) error {
 	return nil
 }
 
-// work is one operation; it counts only when it has won.
-type work func(c client, r *rand.Rand, v []byte) (won bool, err error)
+// work is one operation of client w; it counts only when it has won.
+type work func(c client, w int, r *rand.Rand, v []byte) (won bool, err error)
 
 // tally is what one client has seen.
 type tally struct {
@@ -171,7 +173,7 @@ func (p plan) load(ctx context.Context, clients []client, servers *pack, do work
 	began := time.Now()
 	var wg sync.WaitGroup
 	for w, c := range clients {
-		wg.Go(func() { tallies[w].loop(ctx, c, do, uint64(w)) })
+		wg.Go(func() { tallies[w].loop(ctx, c, w, do) })
 	}
 	wg.Wait()
 	elapsed := time.Since(began)
@@ -204,12 +206,12 @@ func (p plan) load(ctx context.Context, clients []client, servers *pack, do work
 	return out, nil
 }
 
-func (t *tally) loop(ctx context.Context, c client, do work, seed uint64) {
-	r, v := rand.New(rand.NewPCG(seed, rand.Uint64())), make([]byte, valueLen)
+func (t *tally) loop(ctx context.Context, c client, w int, do work) {
+	r, v := rand.New(rand.NewPCG(uint64(w), rand.Uint64())), make([]byte, valueLen)
 	for ctx.Err() == nil {
 		value(r, v)
 		began := time.Now()
-		won, err := do(c, r, v)
+		won, err := do(c, w, r, v)
 		switch {
 		case err != nil:
 			t.failed++

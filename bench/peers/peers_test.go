@@ -100,7 +100,7 @@ func (w *wobbly) swap(string, []byte) (bool, error) {
 
 func TestOnlyWhatHasWonCounts(t *testing.T) {
 	w := &wobbly{}
-	l, err := plan{keys: 1}.load(t.Context(), []client{w}, &pack{}, func(c client, _ *rand.Rand, v []byte) (bool, error) {
+	l, err := plan{keys: 1}.load(t.Context(), []client{w}, &pack{}, func(c client, _ int, _ *rand.Rand, v []byte) (bool, error) {
 		return c.swap("", v)
 	}, 20*time.Millisecond)
 	if err != nil {

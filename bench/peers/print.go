@@ -10,7 +10,7 @@ import (
 // print writes the tables for people.
 func (r *report) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	say := func(format string, args ...any) { fmt.Fprintf(w, format, args...) } // errors come with Flush
+	say := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // errors come with Flush
 	say("%s\ndata on %s; load average %s before, %s after\n\n", r.Command, r.Disk, r.LoadBefore, r.LoadAfter)
 	say("system\tversion\ta write is\ta read is\n")
 	for _, s := range r.Systems {

@@ -41,6 +41,7 @@ var phases = []struct {
 	{"reads", func(m measured) load { return m.Reads }},
 	{"writes", func(m measured) load { return m.Writes }},
 	{"cas", func(m measured) load { return m.Cas }},
+	{"cas apart", func(m measured) load { return m.Apart }},
 }
 
 // compare fills in the ratios.
