@@ -27,8 +27,8 @@ type measured struct {
 	Round  int
 	Reads  load
 	Writes load
-	Cas    load // all on one key
-	Apart  load // each client on a key of its own
+	Cas    load  // all on one key
+	Apart  load  // each client on a key of its own
 	Kill   *kill `json:",omitempty"`
 }
 
