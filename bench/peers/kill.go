@@ -23,8 +23,10 @@ const (
 type kill struct {
 	Leader                   bool // the node killed was the dearest one
 	Before, First, Later     float64
-	Gap                      float64 // longest time that a client stood there unserved
-	GapOpen                  bool    `json:",omitempty"` // to the end
+	GapBefore                float64 // longest time that a client stood there unserved, before
+	Gap                      float64 // and after
+	GapAt                    float64 // when that began, after the kill
+	GapOpen                  bool    `json:",omitempty"` // it was never over
 	FailedFirst, FailedLater int
 	Error                    string `json:",omitempty"`
 }
@@ -97,46 +99,57 @@ func (p plan) steadily(ctx context.Context, c client, w int, began time.Time, le
 // judge makes figures of what all clients saw.
 func judge(seen [][]asked, at, length time.Duration) (k kill) {
 	var before, first, later []time.Duration
-	var gap time.Duration
 	for _, one := range seen {
 		unserved := time.Duration(-1) // since when
 		for _, a := range one {
-			took := a.end - a.due
-			switch {
+			switch took := a.end - a.due; {
 			case a.end <= at:
 				before = append(before, took)
 			case a.due < at+time.Second:
 				first = append(first, took)
-				if a.err != nil {
-					k.FailedFirst++
-				}
 			default:
 				later = append(later, took)
-				if a.err != nil {
-					k.FailedLater++
-				}
 			}
-			if a.err != nil && k.Error == "" {
-				k.Error = a.err.Error()
-			}
-			if a.end <= at {
-				continue
+			if a.err != nil && a.end > at {
+				k.refused(a, at)
 			}
 			if unserved < 0 {
 				unserved = a.due
 			}
 			if a.err == nil {
-				gap = max(gap, a.end-unserved)
+				k.stood(unserved, a.end, at)
 				unserved = -1
 			}
 		}
 		if unserved >= 0 {
 			k.GapOpen = true
-			gap = max(gap, length-unserved)
+			k.stood(unserved, length, at)
 		}
 	}
-	k.Before, k.First, k.Later, k.Gap = p99(before), p99(first), p99(later), millis(gap)
+	k.Before, k.First, k.Later = p99(before), p99(first), p99(later)
 	return k
+}
+
+// refused notes an operation that failed.
+func (k *kill) refused(a asked, at time.Duration) {
+	if a.due < at+time.Second {
+		k.FailedFirst++
+	} else {
+		k.FailedLater++
+	}
+	if k.Error == "" {
+		k.Error = a.err.Error()
+	}
+}
+
+// stood notes a time that a client stood there.
+func (k *kill) stood(from, to, at time.Duration) {
+	switch gap := millis(to - from); {
+	case to <= at:
+		k.GapBefore = max(k.GapBefore, gap)
+	case gap > k.Gap:
+		k.Gap, k.GapAt = gap, millis(from-at)
+	}
 }
 
 func p99(took []time.Duration) float64 {

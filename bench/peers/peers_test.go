@@ -15,13 +15,13 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 	r := report{Systems: []system{{Name: "unkai"}, {Name: "etcd"}, {Name: "redis"}}}
 	for round, rates := range [][2]float64{{100, 50}, {900, 300}, {80, 20}} {
 		r.Measured = append(r.Measured,
-			measured{System: "unkai", Round: round + 1, Reads: load{PerSecond: rates[0]}},
-			measured{System: "etcd", Round: round + 1, Reads: load{PerSecond: rates[1]}})
+			measured{System: "unkai", Round: round + 1, Reads: load{PerSecond: rates[0], ServerCPU: 10}},
+			measured{System: "etcd", Round: round + 1, Reads: load{PerSecond: rates[1], ServerCPU: 40}})
 	}
 	r.compare()
 	got := r.Ratios[0]
-	if got.What != "reads" || got.Peer != "etcd" || got.Median != 3 || got.Min != 2 || got.Max != 4 {
-		t.Errorf("got %+v, want 3 (2–4)", got)
+	if got.What != "reads" || got.Peer != "etcd" || got.Median != 3 || got.Min != 2 || got.Max != 4 || got.CPU != 0.25 {
+		t.Errorf("got %+v, want 3 (2–4), CPU 0.25", got)
 	}
 	if v := got.verdict(); v != "≥ 2: met" {
 		t.Errorf("verdict %q", v)
@@ -62,7 +62,7 @@ func TestAKillIsJudgedByWhenOperationsWereDue(t *testing.T) {
 			{due: 1450 * ms, end: 1500 * ms},
 		},
 	}, 1000*ms, 3000*ms)
-	want := kill{Before: 1, First: 300, Later: 2, Gap: 450, FailedFirst: 2, Error: "broken"}
+	want := kill{Before: 1, First: 300, Later: 2, GapBefore: 1, Gap: 450, GapAt: 50, FailedFirst: 2, Error: "broken"}
 	if k != want {
 		t.Errorf("got  %+v\nwant %+v", k, want)
 	}

@@ -19,10 +19,10 @@ func (r *report) print(out io.Writer) error {
 	for _, m := range r.Missing {
 		say("%s\tMISSING\t%s\tget it: %s\n", m.Name, m.Why, m.Get)
 	}
-	say("\nUnkai's rate by the peer's, median of rounds (least–most):\n\n")
-	say("what\tpeer\tratio\ttarget\n")
+	say("\nUnkai's rate by the peer's, median of rounds (least–most); and its servers' CPU for each operation by theirs:\n\n")
+	say("what\tpeer\tratio\ttarget\tservers' CPU\n")
 	for _, x := range r.Ratios {
-		say("%s\t%s\t%.2f (%.2f–%.2f)\t%s\n", x.What, x.Peer, x.Median, x.Min, x.Max, x.verdict())
+		say("%s\t%s\t%.2f (%.2f–%.2f)\t%s\t%.2f\n", x.What, x.Peer, x.Median, x.Min, x.Max, x.verdict(), x.CPU)
 	}
 	say("\nMedians. CPU is per operation, of all servers and of the load generator:\n\n")
 	say("what\tsystem\tper second\tp50 µs\tp99 µs\tservers' CPU µs\tgenerator's CPU µs\tlost/won\tfailed\n")
@@ -56,7 +56,7 @@ func (r *report) printKills(say func(format string, args ...any)) {
 		return
 	}
 	say("\nkill -9 of one node, %d operations per second by clients of the others; medians (most), ms:\n\n", killRate)
-	say("system\tkilled\tp99 before\tp99 in the first second\tp99 afterwards\tlongest gap\tfailed at first\tfailed later\n")
+	say("system\tkilled\tp99 before\tp99 in the first second\tp99 afterwards\tlongest gap before\tlongest gap\tbegan after\tfailed at first\tfailed later\n")
 	for _, s := range r.Systems {
 		var of []kill
 		for _, m := range r.Measured {
@@ -83,9 +83,10 @@ func (r *report) printKills(say func(format string, args ...any)) {
 			}
 			return fmt.Sprintf("%.1f (%.1f)", median(all), slices.Max(all))
 		}
-		say("%s\t%s\t%s\t%s\t%s\t%s%s\t%s\t%s\n", s.Name, whom,
+		say("%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s\t%s\t%s\n", s.Name, whom,
 			cell(func(k kill) float64 { return k.Before }), cell(func(k kill) float64 { return k.First }),
-			cell(func(k kill) float64 { return k.Later }), cell(func(k kill) float64 { return k.Gap }), open,
+			cell(func(k kill) float64 { return k.Later }), cell(func(k kill) float64 { return k.GapBefore }),
+			cell(func(k kill) float64 { return k.Gap }), open, cell(func(k kill) float64 { return k.GapAt }),
 			cell(func(k kill) float64 { return float64(k.FailedFirst) }),
 			cell(func(k kill) float64 { return float64(k.FailedLater) }))
 	}

@@ -25,6 +25,7 @@ type ratio struct {
 	What, Peer       string
 	Median, Min, Max float64
 	Target           float64 `json:",omitempty"`
+	CPU              float64 // of the servers for each operation, median
 }
 
 // targets are what Unkai wants to reach.
@@ -48,17 +49,18 @@ var phases = []struct {
 func (r *report) compare() {
 	for _, ph := range phases {
 		for _, s := range r.Systems {
-			var got []float64
+			var got, cpu []float64
 			for _, ours := range r.Measured {
 				for _, theirs := range r.Measured {
 					if ours.System == "unkai" && s.Name != "unkai" && theirs.System == s.Name && ours.Round == theirs.Round {
-						got = append(got, ph.of(ours).PerSecond/ph.of(theirs).PerSecond)
+						us, them := ph.of(ours), ph.of(theirs)
+						got, cpu = append(got, us.PerSecond/them.PerSecond), append(cpu, us.ServerCPU/them.ServerCPU)
 					}
 				}
 			}
 			if len(got) > 0 {
 				r.Ratios = append(r.Ratios, ratio{
-					What: ph.name, Peer: s.Name, Median: median(got), Min: slices.Min(got), Max: slices.Max(got),
+					What: ph.name, Peer: s.Name, Median: median(got), Min: slices.Min(got), Max: slices.Max(got), CPU: median(cpu),
 					Target: targets[[2]string{ph.name, s.Name}],
 				})
 			}
