@@ -24,8 +24,7 @@ type kill struct {
 	Leader                   bool // the node killed was the dearest one
 	Before, First, Later     float64
 	GapBefore                float64 // longest time that a client stood there unserved, before
-	Gap                      float64 // and after
-	GapAt                    float64 // when that began, after the kill
+	GapFirst, GapLater       float64 // began in the first second after, and later
 	GapOpen                  bool    `json:",omitempty"` // it was never over
 	FailedFirst, FailedLater int
 	Error                    string `json:",omitempty"`
@@ -147,8 +146,10 @@ func (k *kill) stood(from, to, at time.Duration) {
 	switch gap := millis(to - from); {
 	case to <= at:
 		k.GapBefore = max(k.GapBefore, gap)
-	case gap > k.Gap:
-		k.Gap, k.GapAt = gap, millis(from-at)
+	case from < at+time.Second:
+		k.GapFirst = max(k.GapFirst, gap)
+	default:
+		k.GapLater = max(k.GapLater, gap)
 	}
 }
 

@@ -62,12 +62,12 @@ func TestAKillIsJudgedByWhenOperationsWereDue(t *testing.T) {
 			{due: 1450 * ms, end: 1500 * ms},
 		},
 	}, 1000*ms, 3000*ms)
-	want := kill{Before: 1, First: 300, Later: 2, GapBefore: 1, Gap: 450, GapAt: 50, FailedFirst: 2, Error: "broken"}
+	want := kill{Before: 1, First: 300, Later: 2, GapBefore: 1, GapFirst: 450, GapLater: 2, FailedFirst: 2, Error: "broken"}
 	if k != want {
 		t.Errorf("got  %+v\nwant %+v", k, want)
 	}
 	k = judge([][]asked{{{due: 1200 * ms, end: 1300 * ms, err: broken}}}, 1000*ms, 3000*ms)
-	if !k.GapOpen || k.Gap != 1800 {
+	if !k.GapOpen || k.GapFirst != 1800 {
 		t.Errorf("who is never served again has %+v", k)
 	}
 }

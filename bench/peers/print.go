@@ -56,7 +56,7 @@ func (r *report) printKills(say func(format string, args ...any)) {
 		return
 	}
 	say("\nkill -9 of one node, %d operations per second by clients of the others; medians (most), ms:\n\n", killRate)
-	say("system\tkilled\tp99 before\tp99 in the first second\tp99 afterwards\tlongest gap before\tlongest gap\tbegan after\tfailed at first\tfailed later\n")
+	say("system\tkilled\tp99 before\tp99 in the first second\tp99 afterwards\tgap before\tgap in the first second\tgap afterwards\tfailed at first\tfailed later\n")
 	for _, s := range r.Systems {
 		var of []kill
 		for _, m := range r.Measured {
@@ -86,7 +86,7 @@ func (r *report) printKills(say func(format string, args ...any)) {
 		say("%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s\t%s\t%s\n", s.Name, whom,
 			cell(func(k kill) float64 { return k.Before }), cell(func(k kill) float64 { return k.First }),
 			cell(func(k kill) float64 { return k.Later }), cell(func(k kill) float64 { return k.GapBefore }),
-			cell(func(k kill) float64 { return k.Gap }), open, cell(func(k kill) float64 { return k.GapAt }),
+			cell(func(k kill) float64 { return k.GapFirst }), open, cell(func(k kill) float64 { return k.GapLater }),
 			cell(func(k kill) float64 { return float64(k.FailedFirst) }),
 			cell(func(k kill) float64 { return float64(k.FailedLater) }))
 	}
