@@ -19,6 +19,11 @@ import (
 
 // asking is a command that asks a node's side door for one page.
 func (o *outside) asking(cmd *cobra.Command, run func(ctx context.Context, address string, asJSON bool, args []string) error) *cobra.Command {
+	return o.askingFor(statusTimeout, cmd, run)
+}
+
+// askingFor is one that may take so long; 0: it has limits of its own.
+func (o *outside) askingFor(limit time.Duration, cmd *cobra.Command, run func(ctx context.Context, address string, asJSON bool, args []string) error) *cobra.Command {
 	address := node.DefaultConfig().HTTP
 	var asJSON bool
 	cmd.Flags().StringVar(&address, "http", address, "address for administration of the node, as given to serve")
@@ -30,8 +35,12 @@ func (o *outside) asking(cmd *cobra.Command, run func(ctx context.Context, addre
 		if address == "" || address == off {
 			return usageError{errors.New("http: name the address of a node: it was given as " + off)}
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
-		defer cancel()
+		ctx := cmd.Context()
+		if limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
 		return run(ctx, address, asJSON, args)
 	}
 	return cmd

@@ -20,7 +20,7 @@ import (
 
 const (
 	statusTimeout = 5 * time.Second
-	maxStatus     = 1 << 20 // bytes
+	maxStatus     = 16 << 20 // bytes; a plan for many nodes is long
 )
 
 func (o *outside) statusCommand() *cobra.Command {
@@ -113,7 +113,10 @@ func exchange(r *http.Request) (code int, body []byte, err error) {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus+1))
+	if err == nil && len(body) > maxStatus {
+		err = fmt.Errorf("the answer is longer than %d bytes", maxStatus)
+	}
 	return resp.StatusCode, body, err
 }
 

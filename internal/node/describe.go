@@ -21,7 +21,7 @@ func ids(list []unkai.NodeID) []string {
 func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []topology.Load) admin.Plan {
 	out := admin.Plan{
 		Kind: string(p.Kind), Nodes: ids(p.Change.Nodes), Weight: p.Weight, Zone: p.Zone, Epoch: uint32(p.Epoch),
-		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000,
+		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000, GivenUp: p.GivenUp,
 		Flows: make([]admin.Flow, len(p.Flows)), Shares: make([]admin.Share, len(p.Nodes)),
 	}
 	q := &out.Quorum
@@ -60,6 +60,9 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 	}
 	before, _, _ := top.Quorum()
 	after, _, _ := p.Quorum()
+	warn(p.GivenUp > 0, "%d of %d buckets GIVE UP the replicas that they have lost: writes that were acknowledged and are on no other replica ARE LOST FOR GOOD; never do this while one of these nodes may come back", p.GivenUp, top.Buckets)
+	lost := top.Lost()
+	warn(lost > 0 && !p.GiveUp, "%d buckets have lost their quorum for good and stay where they are; unkai rebalance --give-up-lost lets them go on with what is left", lost)
 	warn(after < before, "fewer than %d nodes are left: each key will have %d replicas instead of %d", top.N, after, before)
 	warn(p.After < p.Before, "afterwards %d nodes may fail, instead of %d", max(p.After, 0), max(p.Before, 0))
 	warn(p.During < p.Before, "while it runs %d nodes may fail, instead of %d", max(p.During, 0), max(p.Before, 0))
@@ -133,6 +136,8 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	}
 	wait(2*alive <= len(top.Managers), "more managers: %d of %d are alive", alive, len(top.Managers))
 	wait(top.Job.Paused, "an operator: it is paused")
+	lost := top.Lost()
+	wait(lost > 0, "%d buckets that have lost their quorum for good: see --give-up-lost of unkai detach", lost)
 	var short, joining, leaving int
 	for b := range top.Buckets {
 		r := top.Route(unkai.Bucket(b))

@@ -91,12 +91,15 @@ func (n *Node) find(top *topology.Topology, name string) (unkai.NodeID, error) {
 
 // change is what a wish means for the law.
 func (n *Node) change(top *topology.Topology, w admin.Wish) (topology.Change, error) {
-	c := topology.Change{Kind: topology.Kind(w.Kind), Weight: w.Weight, Zone: w.Zone}
+	c := topology.Change{Kind: topology.Kind(w.Kind), Weight: w.Weight, Zone: w.Zone, GiveUp: w.GiveUpLost}
 	if w.Weight < 0 || w.Weight > maxWeight {
 		return c, fmt.Errorf("%w: a weight is from 1 to %d", admin.ErrBadRequest, maxWeight)
 	}
 	if w.Zone != nil && len(*w.Zone) > maxZone {
 		return c, fmt.Errorf("%w: a zone has at most %d bytes", admin.ErrBadRequest, maxZone)
+	}
+	if len(w.Nodes) > len(top.Nodes) {
+		return c, fmt.Errorf("%w: %d nodes are named, and there are %d", admin.ErrBadRequest, len(w.Nodes), len(top.Nodes))
 	}
 	for _, name := range w.Nodes {
 		id, err := n.find(top, name)
@@ -164,6 +167,9 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 	})
 	if err != nil {
 		return admin.Job{}, err
+	}
+	if w.GiveUpLost {
+		o.n.log.Warn("an operator has given up what dead nodes held: some keys may have lost what was acknowledged", "job", next.Job.ID, "nodes", ids(next.Job.Nodes))
 	}
 	return o.n.describeJob(next, next.Job), nil
 }

@@ -31,7 +31,7 @@ func (t *Topology) next() Topology {
 		job := *t.Job
 		next.Job = &job
 	}
-	next.routes, next.held = nil, 0
+	next.routes, next.held, next.given = nil, 0, 0
 	return next
 }
 

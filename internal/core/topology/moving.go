@@ -35,6 +35,7 @@ func (t *Topology) send(b int, target []unkai.Seat) {
 		t.held++ // it is sent when they have forgotten it
 	case !t.anySeated(s.Replicas): // all who held it have lost it
 		s.Replicas, s.Epoch = target, t.Epoch
+	case t.lost(s.Replicas, t.passed): // it would never arrive; see Change.GiveUp
 	default:
 		s.Joining, s.Epoch = target, t.Epoch
 	}

@@ -32,6 +32,9 @@ type Plan struct {
 	// move until these are back. Stopped are those of them that can be read and
 	// written now, and cannot be once it has begun.
 	Waiting, Stopped int
+	// GivenUp are the buckets that may lose acknowledged writes, because the change
+	// gives up replicas without which there is no quorum.
+	GivenUp int
 	// Milliseconds it takes at the present throttle at least; 0: there is none.
 	Milliseconds int64
 	// Roomless are nodes that have too little room for what they would get.
@@ -98,7 +101,7 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	if next.held > 0 {
+	if next.held > 0 && !c.GiveUp { // which is the only way for some to come to forget
 		return Plan{}, fmt.Errorf("topology: %d buckets cannot set out yet: %w", next.held, ErrForgetting)
 	}
 	size := t.Sizes(loads)
@@ -111,6 +114,7 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	p.Before, _ = t.survives(dead)
 	p.During, p.Waiting = next.survives(dead)
 	p.After, _ = after.survives(dead)
+	p.GivenUp = next.given
 	p.Stopped = t.stopped(&next, dead)
 	p.flows(size, dead)
 	p.shares(t, &after, loads, size)
