@@ -37,9 +37,14 @@ type Sweeper struct {
 }
 
 const (
+	// sweepAgain is after what time a bucket is looked at again at the earliest, and
+	// sweepLater at the latest when there was nothing to be done about what is due:
+	// some replica is away.
+	sweepAgain = 10 * time.Second
+	sweepLater = 80 * time.Second
+
 	sweepEvery   = time.Second // how often it looks for buckets that are due
 	sweepRest    = 9           // times as long as the work before
-	sweepRetry   = 10_000      // ms until a bucket is looked at again, at the earliest
 	expireBatch  = 64          // keys per question to the coordinator
 	sweepBatch   = 256         // records that are forgotten together
 	purgesAtOnce = 64          // they share the store's syncs
@@ -74,7 +79,8 @@ func (r *Local) Flushed() {
 
 // Run sweeps until the context ends.
 func (s *Sweeper) Run(ctx context.Context) {
-	last := make([]int64, len(s.Replica.due)) // when each was begun
+	next := make([]time.Time, len(s.Replica.due))
+	wait := make([]time.Duration, len(next))
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -84,15 +90,18 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		for b := range s.Replica.due {
-			due, now := s.Replica.due[b].Load(), s.Now()
-			if due == 0 || due > now || now >= last[b] && now < last[b]+sweepRetry {
+			due, start := s.Replica.due[b].Load(), time.Now()
+			if due == 0 || due > s.Now() || start.Before(next[b]) {
 				continue
 			}
-			last[b] = now
-			start := time.Now()
-			if err := s.Sweep(ctx, unkai.Bucket(b)); err != nil && ctx.Err() == nil {
+			vain, err := s.sweep(ctx, unkai.Bucket(b))
+			if err != nil && ctx.Err() == nil {
 				s.Failed(unkai.Bucket(b), err)
 			}
+			if wait[b] = min(2*wait[b], sweepLater); !vain || wait[b] == 0 {
+				wait[b] = sweepAgain
+			}
+			next[b] = start.Add(wait[b])
 			if !rest(ctx, sweepRest*time.Since(start)) {
 				return
 			}
@@ -121,18 +130,24 @@ type Gone struct {
 
 // Sweep goes through one bucket once.
 func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
+	_, err := s.sweep(ctx, b)
+	return err
+}
+
+// sweep reports also whether there was something to forget, and it could not be.
+func (s *Sweeper) sweep(ctx context.Context, b unkai.Bucket) (vain bool, err error) {
 	w := sweep{Sweeper: s, bucket: b, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
 	due := &s.Replica.due[b]
 	due.Store(0) // what is written from here on notes itself again
-	err := w.scan(ctx)
+	err = w.scan(ctx)
 	if err != nil {
-		w.remember(w.now + sweepRetry)
+		w.remember(1)
 		err = fmt.Errorf("sweep bucket %d: %w", b, err)
 	}
 	if w.again != 0 {
 		lower(due, w.again)
 	}
-	return err
+	return w.kept > 0 && w.forgot == 0, err
 }
 
 // sweep is one going through a bucket.
@@ -142,10 +157,12 @@ type sweep struct {
 	top     *topology.Topology
 	now     int64
 	mine    bool
-	again   int64 // when to come again; 0: no need
+	again   int64 // when to come again, 1: soon; 0: no need
 	expired [][]byte
 	dead    []Gone // tombstones: others have to be asked
 	husks   []Gone // what only promises, and what was flushed: they need not be
+	kept    int    // tombstones that could not be forgotten
+	forgot  int    // and that were
 }
 
 func (w *sweep) remember(at int64) {
@@ -183,7 +200,7 @@ func (w *sweep) see(e *store.Entry) {
 	case rec.Item.Expiry > w.now:
 		w.remember(rec.Item.Expiry)
 	case !w.mine:
-		w.remember(w.now + sweepRetry)
+		w.remember(1)
 	default:
 		w.expired = append(w.expired, slices.Clone(e.Key))
 	}
@@ -211,8 +228,9 @@ func (w *sweep) flush(ctx context.Context, least int) error {
 			forget = append(forget, w.dead[i])
 		}
 	}
-	if len(forget) < len(w.dead) {
-		w.remember(w.now + sweepRetry)
+	w.forgot, w.kept = w.forgot+len(forget), w.kept+len(w.dead)-len(forget)
+	if w.kept > 0 {
+		w.remember(1)
 	}
 	w.dead = w.dead[:0]
 	return errors.Join(w.purge(ctx, forget), ctx.Err())
