@@ -350,8 +350,7 @@ func (n *Node) openRooms() error {
 	n.cancel = cancel
 	sweeper := &replica.Sweeper{
 		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
-		// One node holds all there is, and nothing is under way.
-		MayPurge: func(unkai.Bucket) bool { return len(n.manager.Topology().Nodes) == 1 },
+		Level: repairer.Level,
 		Failed: func(b unkai.Bucket, err error) {
 			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
 		},

@@ -404,9 +404,11 @@ func (e *Engine) Floor(b unkai.Bucket) unkai.Ballot {
 	return e.now.bucket(b).floor
 }
 
-// Purge implements store.Engine.
-func (e *Engine) Purge(b unkai.Bucket, _ uint64, key []byte, at unkai.Ballot) error {
+// Purge implements store.Engine. Of several at one moment the order depends on nothing
+// but their keys.
+func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error {
 	own, floor := string(key), unkai.Ballot(0)
+	time.Sleep(1 + time.Duration(hash%(1<<14)))
 	return e.durable(func(k *bucket) error {
 		h, ok := k.records[own]
 		if !ok || h.record.Ballot != at {

@@ -63,6 +63,11 @@ func (w *World) unequal() string {
 			if i == 0 {
 				first = held
 			}
+			for _, key := range slices.Sorted(maps.Keys(held)) {
+				if r := held[key]; !r.Item.Exists() {
+					return fmt.Sprintf("bucket %d: node %v still has of %s that it is not there: %+v", b, id, key, r)
+				}
+			}
 			if why := differ(first, held); why != "" {
 				return fmt.Sprintf("bucket %d: node %v and %v: %s", b, top.Route(b).Members[0], id, why)
 			}

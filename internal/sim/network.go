@@ -151,6 +151,7 @@ func (e *endpoint) arrive(q *call, ev *event, answered bool) {
 		return
 	case o.host.stalled():
 		again := *ev
+		again.do = func() { e.arrive(q, ev, answered) } // ev may be lost, and this its repetition
 		e.w.bus.after(time.Until(o.host.until)+e.w.delay(), &again)
 		return
 	}

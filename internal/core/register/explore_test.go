@@ -300,7 +300,7 @@ func (x *explorer) answer(w *world, m message, was register.State, found string,
 		t.Version(m.to, was)
 	case m.phase == register.Preparing && ok:
 		best = t.Yes == 0 || was.Accepted > t.Best
-		t.Promise(m.to, was)
+		t.Promise(m.to, was, 0)
 	case ok:
 		t.Accept(m.to)
 	default:

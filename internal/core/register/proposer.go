@@ -51,11 +51,12 @@ type Proposer struct {
 	first unkai.Ballot
 	held  quorum.Mask // who may have accepted it
 	again bool        // something was proposed without success after it
+	moved bool        // the key's bucket has had another epoch since
 }
 
 // Begin starts a round with what one replica holds.
 func (p *Proposer) Begin(local State) {
-	p.seen, p.Ballot, p.from, p.first, p.held, p.again = max(local.Promised, local.Accepted), 0, 0, 0, 0, false
+	p.seen, p.Ballot, p.from, p.first, p.held, p.again, p.moved = max(local.Promised, local.Accepted), 0, 0, 0, 0, false, false
 }
 
 // See takes notice of a ballot, so that the next ones are above it.
@@ -121,6 +122,10 @@ func (p *Proposer) Hopeless(asked quorum.Mask) {
 // Doubt reports whether something that this round proposed may stand.
 func (p *Proposer) Doubt() bool { return p.first != 0 }
 
+// Moved says that the key's bucket has another epoch than when the round last asked.
+// What was forgotten under the earlier one, perhaps nobody is left to tell.
+func (p *Proposer) Moved() { p.moved = true }
+
 // Fate is what became of what a round has proposed without success.
 type Fate uint8
 
@@ -133,7 +138,8 @@ const (
 	Void
 	// Stands: the value proposed last is the highest; it must be proposed again.
 	Stands
-	// Unclear: something was accepted that may rest on what was proposed, or not.
+	// Unclear: something was accepted that may rest on what was proposed, or not; or
+	// it may have been forgotten since.
 	Unclear
 )
 
@@ -143,8 +149,10 @@ func (p *Proposer) Fate() Fate {
 	switch {
 	case p.first == 0:
 		return Nowhere
-	case best < p.first:
+	case best < p.first && p.Tally.Forgot < p.first && !p.moved:
 		return Void
+	case best < p.first:
+		return Unclear
 	case best.Seat() == p.Seat && best >= p.from:
 		return Stands
 	case !p.again && p.held&^p.Tally.Still == 0:
@@ -171,6 +179,8 @@ type Tally struct {
 	// state was just what accepting that had left.
 	First unkai.Ballot
 	Still quorum.Mask
+	// Forgot is the ballot up to which somebody who holds nothing may have purged it.
+	Forgot unkai.Ballot
 }
 
 // Version counts what member i holds, as an answer to Confirming.
@@ -187,8 +197,12 @@ func (t *Tally) Version(i int, s State) {
 	t.Seen = max(t.Seen, s.Promised)
 }
 
-// Promise counts a promise of member i, which was in that state before.
-func (t *Tally) Promise(i int, was State) {
+// Promise counts a promise of member i, which was in that state before, and whose
+// bucket has forgotten things up to a floor.
+func (t *Tally) Promise(i int, was State, floor unkai.Ballot) {
+	if was.Accepted == 0 {
+		t.Forgot = max(t.Forgot, floor)
+	}
 	if t.Yes == 0 || was.After(t.Epoch, t.Best) {
 		t.Best, t.Epoch, t.At = was.Accepted, was.Epoch, i
 	}

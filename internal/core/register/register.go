@@ -28,9 +28,11 @@ func (s State) After(e unkai.Epoch, b unkai.Ballot) bool {
 	return s.Epoch > e || s.Epoch == e && s.Accepted > b
 }
 
-// Above raises the state to a bucket's floor: what the bucket has forgotten up
-// to there counts as promised, so that a late message can neither bring a
-// purged key back nor repeat a cas unique.
+// Above raises the state of a key of which nothing is held to its bucket's floor:
+// what the bucket has forgotten up to there counts as promised, so that a late
+// message can neither bring a purged key back nor repeat a cas unique. What is
+// held of a key was accepted above the floor of its time, and what was forgotten
+// since was not of this key.
 func (s State) Above(floor unkai.Ballot) State {
 	s.Promised = max(s.Promised, floor)
 	return s

@@ -34,6 +34,9 @@ type node struct {
 	coordinator *coordinator.Coordinator
 	away        atomic.Bool
 	deaf        atomic.Bool // to coordinators only
+	mute        atomic.Bool // seems to be alive, and does not answer who compares
+	// lossy, if any, is called when the answer to an accept of this node gets lost.
+	lossy atomic.Pointer[func()]
 }
 
 func newCluster(t testing.TB, size, buckets int) *cluster {
@@ -92,7 +95,7 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 		Now: func() int64 { return time.Now().UnixMilli() }, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Alive: func(to unkai.NodeID) bool { return !c.nodes[to-1].away.Load() },
 		Ask: func(_ context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
-			if n.away.Load() || c.nodes[to-1].away.Load() {
+			if n.away.Load() || c.nodes[to-1].away.Load() || c.nodes[to-1].mute.Load() {
 				return nil, errAway
 			}
 			c.bytes.Add(int64(len(q)))
@@ -119,7 +122,14 @@ func (l link) ask(c *replica.Call, do func(*replica.Local, *replica.Call) bool) 
 
 func (l link) Read(c *replica.Call) bool    { return l.ask(c, (*replica.Local).Read) }
 func (l link) Prepare(c *replica.Call) bool { return l.ask(c, (*replica.Local).Prepare) }
-func (l link) Accept(c *replica.Call) bool  { return l.ask(c, (*replica.Local).Accept) }
+func (l link) Accept(c *replica.Call) bool {
+	done := l.ask(c, (*replica.Local).Accept)
+	if lost := l.from.lossy.Load(); lost != nil {
+		c.Status, c.Err = replica.Unknown, errAway
+		(*lost)()
+	}
+	return done
+}
 
 func (c *cluster) count(t testing.TB) {
 	t.Helper()

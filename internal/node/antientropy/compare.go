@@ -65,7 +65,9 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 		}
 		level = false
 		if quiet || !patient {
-			todo = append(todo, leaf)
+			todo = append(todo, leaf) // its keys are counted when they are known
+		} else {
+			s.keys++
 		}
 	}
 	each := max(1, l.most>>l.depth) * aboutVersion

@@ -78,7 +78,7 @@ const (
 	// passEvery is how often all roots are compared, if it takes less than that.
 	passEvery = time.Second
 	// sessions is how many buckets are gone into at once.
-	sessions = 4
+	sessions = 8
 	// maxRate is how many bytes a second may be exchanged, on average.
 	maxRate = 32 << 20
 	// countFor is how long buckets are counted before those that are known are
@@ -251,10 +251,8 @@ func (r *Repairer) Pass(ctx context.Context) {
 			defer func() { <-slots }()
 			r.stats.differed.Add(1)
 			level, err := r.mend(ctx, top, l)
-			if !level {
-				l.keys = max(l.keys, 1)
-			}
 			if err != nil && ctx.Err() == nil {
+				l.keys = max(l.keys, 1)
 				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", err)
 			}
 			r.found(l, level && l.all && err == nil)

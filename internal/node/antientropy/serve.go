@@ -37,6 +37,8 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 		return r.serveAdopt(&in, b, e)
 	case askSettle:
 		return r.serveSettle(&in)
+	case askLevel:
+		return r.serveLevel(&in, b)
 	default:
 		return nil, errShort
 	}

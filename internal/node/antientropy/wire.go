@@ -21,6 +21,7 @@ import (
 //	records:  list of         8  hash     8  ballot   key
 //	adopt:    list of         entries
 //	settle:   list of         key
+//	level:    list of         8  hash     8  ballot   4  epoch    key
 //
 // Answers:
 //
@@ -31,6 +32,7 @@ import (
 //	records:  list of         entries; those that did not fit, or have changed, are left out
 //	adopt:    list of         1  fate
 //	settle:   nothing more
+//	level:    of each         1  whether it is
 //
 //	key:      1  length, and so many bytes
 //	version:  8  hash   8  ballot   4  epoch   1  marks   key
@@ -45,6 +47,7 @@ const (
 	askRecords
 	askAdopt
 	askSettle
+	askLevel
 )
 
 // state is how a replica stands to a question about a bucket.

@@ -388,7 +388,10 @@ func (c *Coordinator) pause(r *round) time.Duration {
 func (c *Coordinator) reprepare(w *work, r *round) bool {
 	r.reclaim()
 	r.top, r.now = c.cfg.Topology(), c.cfg.Now()
-	r.route = r.top.Route(r.call.Bucket)
+	was := r.route.Epoch
+	if r.route = r.top.Route(r.call.Bucket); r.route.Epoch != was {
+		r.proposer.Moved()
+	}
 	if r.self = c.own(r.route); r.self < 0 {
 		return c.giveUp(w, r, ErrMoved)
 	}

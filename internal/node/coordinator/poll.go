@@ -138,7 +138,7 @@ func (q *poll) count(a *ask) {
 		case register.Confirming:
 			t.Version(i, register.State{Promised: a.Seen, Accepted: rec.Ballot, Epoch: rec.Epoch})
 		case register.Preparing:
-			t.Promise(i, register.State{Promised: rec.Promise, Accepted: rec.Ballot, Epoch: rec.Epoch})
+			t.Promise(i, register.State{Promised: rec.Promise, Accepted: rec.Ballot, Epoch: rec.Epoch}, a.Forgot)
 		default:
 			t.Accept(i)
 		}

@@ -57,10 +57,25 @@ func (r *Local) adopt(c *Call) bool {
 // tombstone at or below the floor of a bucket that has nothing of the key is what
 // was purged here, or as good as that.
 func comesAfter(c *Call, f *store.Found, floor unkai.Ballot) bool {
-	if f.Record.Ballot == 0 && !c.Item.Exists() && c.Ballot <= floor {
-		return false
+	return !level(f, c.Under, c.Ballot, floor, !c.Item.Exists())
+}
+
+// level reports whether what is held of a key makes up for a record of that epoch
+// and ballot: it does not come before it; or nothing is held, nothing of an earlier
+// ballot will be, and the record is a tombstone.
+func level(f *store.Found, e unkai.Epoch, b, floor unkai.Ballot, tombstone bool) bool {
+	if f.Record.Ballot == 0 {
+		return tombstone && b <= floor
 	}
-	return register.State{Accepted: c.Ballot, Epoch: c.Under}.After(f.Record.Epoch, f.Record.Ballot)
+	return !register.State{Accepted: b, Epoch: e}.After(f.Record.Epoch, f.Record.Ballot)
+}
+
+// Level reports whether this replica makes up for a tombstone that another one holds,
+// so that nothing that was before it can come from here any more. What it rests on
+// may not be durable yet.
+func (r *Local) Level(b unkai.Bucket, t *Gone) bool {
+	f, err := r.engine.Head(b, t.Hash, t.Key)
+	return err == nil && level(&f, t.Epoch, t.Ballot, max(r.Forgot(b), f.Record.Promise), true)
 }
 
 // Get is the record that this replica holds of a key; the value is appended to dst.

@@ -71,6 +71,7 @@ type Call struct {
 	Status Status
 	Found  store.Found  // of a Read; of a Prepare what was accepted before it
 	Seen   unkai.Ballot // the highest ballot promised or accepted
+	Forgot unkai.Ballot // of a Prepare: the bucket's floor
 	Err    error
 	// Adopted: an Adopt that was OK has changed something.
 	Adopted bool
@@ -208,7 +209,8 @@ func (r *Local) prepare(c *Call) bool {
 		return c.fail(Failed, fmt.Errorf("prepare: %w", err))
 	}
 	c.Found, c.Buf = f, buf
-	s, ok := state(&f, r.engine.Floor(c.Bucket)).Prepare(c.Ballot)
+	c.Forgot = r.engine.Floor(c.Bucket)
+	s, ok := state(&f, c.Forgot).Prepare(c.Ballot)
 	if !ok {
 		l.Unlock()
 		return r.refuse(c, s.Promised)
@@ -271,7 +273,11 @@ func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetche
 func (c *Call) applied() bool { return c.stage.Load() != stageDone || c.write.Err == nil }
 
 func state(f *store.Found, floor unkai.Ballot) register.State {
-	return register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot, Epoch: f.Record.Epoch}.Above(floor)
+	s := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot, Epoch: f.Record.Epoch}
+	if s.Accepted == 0 {
+		s = s.Above(floor)
+	}
+	return s
 }
 
 func (r *Local) lockOf(c *Call) *lock {
@@ -419,7 +425,7 @@ type acceptance Call
 func (a *acceptance) WriteDone(w *store.Write) {
 	c := (*Call)(a)
 	c.settle("write")
-	if c.Status == OK && w.Record.Ballot != 0 {
+	if c.Status == OK {
 		c.replica.expect(w.Bucket, &w.Record)
 	}
 	c.finish()

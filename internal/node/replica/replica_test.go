@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -161,7 +162,9 @@ func TestFence(t *testing.T) {
 
 func (h *house) sweeper(now int64, may bool, expired *[]string) *replica.Sweeper {
 	return &replica.Sweeper{
-		Replica: h.Local, Now: func() int64 { return now }, MayPurge: func(unkai.Bucket) bool { return may },
+		Replica: h.Local, Now: func() int64 { return now }, Level: func(_ context.Context, _ unkai.Bucket, gone []replica.Gone) []bool {
+			return slices.Repeat([]bool{may}, len(gone))
+		},
 		Expire: func(keys [][]byte) {
 			for _, k := range keys {
 				*expired = append(*expired, string(k))

@@ -4,18 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"unkai"
+	"unkai/internal/core/topology"
 	"unkai/internal/store"
 )
 
 // Sweeper removes what nobody can see any more: it turns expired items into
-// tombstones, and purges tombstones that every replica holds and records that
-// were flushed. It scans only buckets in which something is due, and rests
+// tombstones, and purges tombstones that every replica holds, records that were
+// flushed, and those that only promise. It scans only buckets in which something is due, and rests
 // nine times as long as it works.
 type Sweeper struct {
 	Replica *Local
@@ -25,9 +27,9 @@ type Sweeper struct {
 	// Mine reports whether it is this node that should see to a bucket's expired
 	// items; another one does it else. Nil: it is.
 	Mine func(unkai.Bucket) bool
-	// MayPurge reports whether tombstones of the bucket may be forgotten: all
-	// replicas hold them and nothing older is under way (DESIGN §4, Deletes).
-	MayPurge func(unkai.Bucket) bool
+	// Level says of which tombstones of a bucket all other replicas have something that
+	// makes up for them, so that they may be forgotten; see docs/decisions/0016.
+	Level func(ctx context.Context, b unkai.Bucket, gone []Gone) []bool
 	// Now is the clock, in milliseconds since 1970.
 	Now func() int64
 	// Failed hears of a bucket that could not be swept; it is tried again.
@@ -35,17 +37,23 @@ type Sweeper struct {
 }
 
 const (
+	// sweepAgain is after what time a bucket is looked at again at the earliest, and
+	// sweepLater at the latest when there was nothing to be done about what is due:
+	// some replica is away.
+	sweepAgain = 10 * time.Second
+	sweepLater = 80 * time.Second
+
 	sweepEvery   = time.Second // how often it looks for buckets that are due
 	sweepRest    = 9           // times as long as the work before
-	sweepRetry   = 10_000      // ms until a bucket is looked at again
 	expireBatch  = 64          // keys per question to the coordinator
+	sweepBatch   = 256         // records that are forgotten together
 	purgesAtOnce = 64          // they share the store's syncs
 )
 
 // expect notes when a record just written will want a sweep of its bucket.
 func (r *Local) expect(b unkai.Bucket, rec *store.Record) {
 	switch {
-	case rec.Tombstone:
+	case rec.Tombstone || rec.Ballot == 0:
 		lower(&r.due[b], 1)
 	case rec.Item.Expiry != 0:
 		lower(&r.due[b], rec.Item.Expiry)
@@ -71,6 +79,8 @@ func (r *Local) Flushed() {
 
 // Run sweeps until the context ends.
 func (s *Sweeper) Run(ctx context.Context) {
+	next := make([]time.Time, len(s.Replica.due))
+	wait := make([]time.Duration, len(next))
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -80,14 +90,18 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		for b := range s.Replica.due {
-			due := s.Replica.due[b].Load()
-			if due == 0 || due > s.Now() {
+			due, start := s.Replica.due[b].Load(), time.Now()
+			if due == 0 || due > s.Now() || start.Before(next[b]) {
 				continue
 			}
-			start := time.Now()
-			if err := s.Sweep(ctx, unkai.Bucket(b)); err != nil && ctx.Err() == nil {
+			vain, err := s.sweep(ctx, unkai.Bucket(b))
+			if err != nil && ctx.Err() == nil {
 				s.Failed(unkai.Bucket(b), err)
 			}
+			if wait[b] = min(2*wait[b], sweepLater); !vain || wait[b] == 0 {
+				wait[b] = sweepAgain
+			}
+			next[b] = start.Add(wait[b])
 			if !rest(ctx, sweepRest*time.Since(start)) {
 				return
 			}
@@ -106,86 +120,142 @@ func rest(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// victim is a record to be purged.
-type victim struct {
-	hash uint64
-	key  []byte
-	at   unkai.Ballot
+// Gone is a record of something that is not there any more.
+type Gone struct {
+	Hash   uint64
+	Key    []byte
+	Ballot unkai.Ballot // 0: it only promises
+	Epoch  unkai.Epoch
 }
 
 // Sweep goes through one bucket once.
 func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
-	r := s.Replica
-	r.due[b].Store(0) // what is written from here on notes itself again
-	again := int64(0)
-	remember := func(at int64) {
-		if again == 0 || at < again {
-			again = at
+	_, err := s.sweep(ctx, b)
+	return err
+}
+
+// sweep reports also whether there was something to forget, and it could not be.
+func (s *Sweeper) sweep(ctx context.Context, b unkai.Bucket) (vain bool, err error) {
+	w := sweep{Sweeper: s, bucket: b, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
+	due := &s.Replica.due[b]
+	due.Store(0) // what is written from here on notes itself again
+	err = w.scan(ctx)
+	if err != nil {
+		w.remember(1)
+		err = fmt.Errorf("sweep bucket %d: %w", b, err)
+	}
+	if w.again != 0 {
+		lower(due, w.again)
+	}
+	return w.kept > 0 && w.forgot == 0, err
+}
+
+// sweep is one going through a bucket.
+type sweep struct {
+	*Sweeper
+	bucket  unkai.Bucket
+	top     *topology.Topology
+	now     int64
+	mine    bool
+	again   int64 // when to come again, 1: soon; 0: no need
+	expired [][]byte
+	dead    []Gone // tombstones: others have to be asked
+	husks   []Gone // what only promises, and what was flushed: they need not be
+	kept    int    // tombstones that could not be forgotten
+	forgot  int    // and that were
+}
+
+func (w *sweep) remember(at int64) {
+	if w.again == 0 || at < w.again {
+		w.again = at
+	}
+}
+
+func (w *sweep) scan(ctx context.Context) error {
+	for e, err := range w.Replica.engine.Scan(w.bucket) {
+		if errors.Is(err, store.ErrDamaged) {
+			continue // unknown is not for us to remove
+		}
+		if err != nil {
+			return err
+		}
+		w.see(&e)
+		if err := w.flush(ctx, sweepBatch); err != nil {
+			return err
 		}
 	}
-	defer func() {
-		if again != 0 {
-			lower(&r.due[b], again)
+	return w.flush(ctx, 1)
+}
+
+// see decides what is to be done about a record.
+func (w *sweep) see(e *store.Entry) {
+	rec := &e.Record
+	gone := func() Gone { return Gone{e.Hash, slices.Clone(e.Key), rec.Ballot, rec.Epoch} }
+	switch {
+	case rec.Ballot == 0 || w.top.Forgotten(rec.Epoch):
+		w.husks = append(w.husks, gone())
+	case rec.Tombstone:
+		w.dead = append(w.dead, gone())
+	case rec.Item.Expiry == 0:
+	case rec.Item.Expiry > w.now:
+		w.remember(rec.Item.Expiry)
+	case !w.mine:
+		w.remember(1)
+	default:
+		w.expired = append(w.expired, slices.Clone(e.Key))
+	}
+}
+
+// flush does what was decided about at least so many records.
+func (w *sweep) flush(ctx context.Context, least int) error {
+	if len(w.expired) >= min(least, expireBatch) {
+		w.Expire(w.expired)
+		w.expired = w.expired[:0]
+		w.remember(1) // the tombstones they leave
+	}
+	if len(w.husks) >= least {
+		if err := w.purge(ctx, w.husks); err != nil {
+			return err
 		}
-	}()
-	var expired [][]byte
-	expire := func() {
-		if len(expired) > 0 {
-			s.Expire(expired)
-			expired = expired[:0]
-			remember(1) // the tombstones they leave
+		w.husks = w.husks[:0]
+	}
+	if len(w.dead) < least {
+		return ctx.Err()
+	}
+	var forget []Gone
+	for i, ok := range w.Level(ctx, w.bucket, w.dead) {
+		if ok {
+			forget = append(forget, w.dead[i])
 		}
 	}
-	top, now, mayPurge := r.topology(), s.Now(), s.MayPurge(b)
-	mine := s.Mine == nil || s.Mine(b)
-	purges, purgeCtx := errgroup.WithContext(ctx)
+	w.forgot, w.kept = w.forgot+len(forget), w.kept+len(w.dead)-len(forget)
+	if w.kept > 0 {
+		w.remember(1)
+	}
+	w.dead = w.dead[:0]
+	return errors.Join(w.purge(ctx, forget), ctx.Err())
+}
+
+// purge forgets records, many at once, since each waits for the disk.
+func (w *sweep) purge(ctx context.Context, gone []Gone) error {
+	purges, ctx := errgroup.WithContext(ctx)
 	purges.SetLimit(purgesAtOnce)
-	for e, err := range r.engine.Scan(b) {
-		if err != nil && !errors.Is(err, store.ErrDamaged) {
-			remember(now + sweepRetry)
-			return errors.Join(fmt.Errorf("sweep bucket %d: %w", b, err), purges.Wait())
-		}
-		if purgeCtx.Err() != nil {
+	for i := range gone {
+		if ctx.Err() != nil {
 			break
 		}
-		rec := &e.Record
-		switch gone := rec.Tombstone || top.Forgotten(rec.Epoch); {
-		case err != nil: // damaged: unknown is not for us to remove
-		// What was scanned under this topology: what came under a later one may be all
-		// that keeps a new replica from bringing back what was deleted.
-		case gone && mayPurge && r.topology() == top:
-			v := victim{e.Hash, append([]byte(nil), e.Key...), rec.Ballot}
-			purges.Go(func() error { return r.purge(b, v) })
-		case gone:
-			remember(now + sweepRetry)
-		case rec.Item.Expiry != 0 && rec.Item.Expiry <= now && !mine:
-			remember(now + sweepRetry)
-		case rec.Item.Expiry != 0 && rec.Item.Expiry <= now:
-			if expired = append(expired, append([]byte(nil), e.Key...)); len(expired) == expireBatch {
-				expire()
-			}
-		case rec.Item.Expiry != 0:
-			remember(rec.Item.Expiry)
-		}
+		purges.Go(func() error { return w.Replica.purge(w.bucket, &gone[i]) })
 	}
-	expire()
-	if err := purges.Wait(); err != nil {
-		remember(now + sweepRetry)
-		return fmt.Errorf("sweep bucket %d: %w", b, err)
-	}
-	if ctx.Err() != nil {
-		remember(1)
-	}
-	return ctx.Err()
+	return purges.Wait()
 }
 
 // purge forgets a record, unless it has changed since.
-func (r *Local) purge(b unkai.Bucket, v victim) error {
+func (r *Local) purge(b unkai.Bucket, v *Gone) error {
 	t := &r.trees[b]
 	if !t.mayPurge() {
 		return nil // the next sweep will
 	}
-	err := r.engine.Purge(b, v.hash, v.key, v.at)
+	err := r.engine.Purge(b, v.Hash, v.Key, v.Ballot)
 	t.purged(v, err == nil)
 	switch {
 	case errors.Is(err, store.ErrConflict):

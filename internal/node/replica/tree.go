@@ -66,9 +66,9 @@ func (t *tree) mayPurge() bool {
 }
 
 // purged ends a purge, which has removed the record or not.
-func (t *tree) purged(v victim, removed bool) {
+func (t *tree) purged(v *Gone, removed bool) {
 	if removed {
-		t.change(v.hash, v.key, v.at, 0)
+		t.change(v.Hash, v.Key, v.Ballot, 0)
 	}
 	t.mu.Lock()
 	t.purging--

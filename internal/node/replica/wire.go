@@ -21,7 +21,9 @@ import (
 // Answer:
 //
 //	1  status   4  epoch   8  seen   1  marks   4  accessed   4  size
-//	8  ballot   8  promise   4  epoch of the record   item
+//	8  ballot   8  promise   4  epoch of the record
+//	of a Prepare also   8  the bucket's floor
+//	item
 //	or, when it is Failed or Unknown, the error behind the marks
 //
 // Item:  1 marks  8 cas unique  4 flags  8 expiry  value, to the end
@@ -198,6 +200,9 @@ func appendAnswer(dst []byte, a asked, c *Call) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.Record.Ballot))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.Record.Promise))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(f.Record.Epoch))
+	if a == askPrepare {
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(c.Forgot))
+	}
 	return appendItem(dst, &f.Record.Item)
 }
 
@@ -227,6 +232,9 @@ func readAnswer(b []byte, a asked, c *Call) error {
 	f := store.Found{Fetched: marks&markFetched != 0, Accessed: r.u32(), Size: int(r.u32())}
 	f.Record.Ballot, f.Record.Promise = unkai.Ballot(r.u64()), unkai.Ballot(r.u64())
 	f.Record.Epoch, f.Record.Tombstone = unkai.Epoch(r.u32()), marks&markTombstone != 0
+	if a == askPrepare {
+		c.Forgot = unkai.Ballot(r.u64())
+	}
 	f.Record.Item = r.item()
 	if r.short {
 		return errShort
