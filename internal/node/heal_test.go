@@ -40,3 +40,16 @@ func TestGapsAreFilled(t *testing.T) {
 	stop(t, all[3])
 	dial(t, all[0]).check(300)
 }
+
+// One of two nodes loses its memory: the other goes on, and shares with it again.
+func TestOneOfTwoLosesItsMemory(t *testing.T) {
+	t.Parallel()
+	var dirs []string
+	all := cluster(t, 2, func(c *node.Config) { dirs = append(dirs, c.Data) })
+	stop(t, all[1])
+	back := built(t, func(c *node.Config) { c.Data = dirs[1] }, all[0].Peer())
+	settled(t, 2, all[0], back)
+	for _, n := range []*node.Node{all[0], back} {
+		dial(t, n).check(300)
+	}
+}

@@ -127,7 +127,8 @@ func (t *Topology) Reborn(id unkai.NodeID) (Topology, error) {
 // it would never have its quorum for certain: it is dropped as by Cancel, and the
 // bucket sets out again with the job, or the next change. A set of which all have passed has
 // lost what it held, and one with fewer left than a quorum cannot tell it any more:
-// then the set that is leaving, which still has it all, is the one again.
+// then the set that is leaving, which still has it all, is the one again. Where all
+// had to accept, those who are left go on.
 func (t *Topology) bereave() {
 	drop := func() {
 		if t.Job != nil && t.Job.Outcome == Running {
@@ -149,6 +150,8 @@ func (t *Topology) bereave() {
 			back := Set{Epoch: t.Epoch, Replicas: s.Leaving, Strays: s.Strays}
 			back.Strays = t.strays(&back, s.Replicas)
 			*s = back
+		case len(s.Joining)+len(s.Leaving) == 0 && t.lost(s.Replicas, t.passed) && t.whole(s.Replicas, t.passed):
+			*s = Set{Epoch: t.Epoch, Replicas: slices.DeleteFunc(slices.Clone(s.Replicas), t.passed), Strays: s.Strays}
 		}
 	}
 }

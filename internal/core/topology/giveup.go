@@ -14,6 +14,15 @@ func (t *Topology) lost(set []unkai.Seat, gone func(unkai.Seat) bool) bool {
 	return alive(set, gone) < max(write, len(set)-write+1)
 }
 
+// whole reports whether those who are left of a set are sure to hold all that was
+// acknowledged, also when only a quorum of them is asked.
+func (t *Topology) whole(set []unkai.Seat, gone func(unkai.Seat) bool) bool {
+	left := alive(set, gone)
+	_, write := t.needs(len(set))
+	_, among := t.needs(left)
+	return left > 0 && write-(len(set)-left) >= among
+}
+
 // Lost is how many buckets have lost their quorum for good: only giving up what was
 // lost brings them back.
 func (t *Topology) Lost() (n int) {
@@ -53,7 +62,9 @@ func (t *Topology) giveUp(c Change, gone []unkai.NodeID) (Topology, int, error) 
 		if !next.lost(s.Replicas, out) {
 			continue
 		}
-		given++
+		if !next.whole(s.Replicas, out) {
+			given++
+		}
 		left := slices.DeleteFunc(slices.Clone(s.Replicas), out)
 		*s = Set{Epoch: next.Epoch, Replicas: left, Strays: s.Strays} // none: the change gives it others
 	}

@@ -136,3 +136,39 @@ func TestNothingIsReleasedWithoutAQuorum(t *testing.T) {
 		t.Errorf("%+v is released", s)
 	}
 }
+
+// Where every replica had to accept, one that is left holds everything, and goes on
+// alone until the other is attached again.
+func TestOneOfTwoIsReborn(t *testing.T) {
+	top := New(1, 16, 3, 2, 2, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top = sealed(t)(top.Attach(2))
+	top = sealed(t)(top.arrived(), nil)
+	top = sealed(t)(top.Reborn(1))
+	for b := range top.Sets {
+		if s := top.Sets[b]; !sameMembers(s.Replicas, []unkai.Seat{2}) || s.Epoch != top.Epoch || top.Lost() > 0 {
+			t.Fatalf("bucket %d: %+v", b, s)
+		}
+	}
+	top = sealed(t)(top.Attach(1))
+	if s := top.Sets[0]; !sameMembers(s.Joining, []unkai.Seat{2, 3}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Who is left holds everything, if a quorum of them meets whatever W had accepted.
+func TestWhoIsLeftHoldsAll(t *testing.T) {
+	for _, test := range []struct {
+		n, w, left int
+		want       bool
+	}{{2, 2, 1, true}, {3, 3, 2, true}, {3, 3, 1, true}, {3, 2, 1, false}, {4, 3, 2, false}, {5, 4, 3, true}, {5, 5, 2, true}, {2, 2, 0, false}} {
+		top := Topology{N: test.n, R: test.n, W: test.w}
+		set := make([]unkai.Seat, test.n)
+		for i := range set {
+			set[i] = unkai.Seat(i + 1)
+		}
+		if got := top.whole(set, func(s unkai.Seat) bool { return int(s) > test.left }); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+}
