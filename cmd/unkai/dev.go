@@ -314,6 +314,9 @@ func (l *local) act(what string, n *localNode) error {
 	if err := n.cmd.Process.Signal(s); err != nil {
 		return fmt.Errorf("%s node %d: %w", what, n.number, err)
 	}
+	if what == "kill" {
+		<-n.gone // or the next word could come before the end
+	}
 	l.o.complain("%s node %d: done\n", what, n.number)
 	return nil
 }

@@ -24,6 +24,7 @@ type errand struct {
 	kind, use, short, long, example string
 	args                            cobra.PositionalArgs
 	wish                            func(args []string) (admin.Wish, error)
+	givesUp                         bool // it may give up what is lost
 }
 
 // named is a wish about the nodes that the arguments name.
@@ -38,7 +39,7 @@ var errands = []errand{
 two seconds after they have joined, unless they were started with --attach manual,
 or an attachment was cancelled.`,
 		"  unkai attach 10.0.0.4:11011\n  unkai attach 7f3a 91c0 --yes --wait",
-		cobra.MinimumNArgs(1), named("attach"),
+		cobra.MinimumNArgs(1), named("attach"), false,
 	},
 	{
 		"detach", "detach NODE…", "Take nodes out of the cluster",
@@ -47,7 +48,7 @@ while it goes on serving; of one that is dead, the other replicas bring it. Then
 node is removed: its process ends, and it can come back only as a new node, with an
 empty data directory.`,
 		"  unkai detach 10.0.0.2:11011\n  unkai detach 7f3a --yes --wait",
-		cobra.MinimumNArgs(1), named("detach"),
+		cobra.MinimumNArgs(1), named("detach"), true,
 	},
 	{
 		"replace", "replace OLD NEW", "Let one node take the place of another",
@@ -55,7 +56,7 @@ empty data directory.`,
 holds, and its weight. No other bucket moves; the old node is removed at the end.
 Start the new one with --attach manual. The old one may be alive or dead.`,
 		"  unkai serve --join 10.0.0.1:11011 --attach manual …\n  unkai replace 10.0.0.2:11011 10.0.0.5:11011",
-		cobra.ExactArgs(2), named("replace"),
+		cobra.ExactArgs(2), named("replace"), false,
 	},
 	{
 		"weigh", "weigh NODE WEIGHT", "Change a node's share",
@@ -67,7 +68,7 @@ Start the new one with --attach manual. The old one may be alive or dead.`,
 				return admin.Wish{}, usageError{fmt.Errorf("%q is no weight: want a number from 1 on", args[1])}
 			}
 			return admin.Wish{Kind: "weigh", Nodes: args[:1], Weight: weight}, nil
-		},
+		}, false,
 	},
 	{
 		"rezone", "rezone NODE ZONE", "Put a node into another zone",
@@ -76,14 +77,14 @@ key are spread over zones, so buckets move until that is so again.`,
 		"  unkai rezone 10.0.0.2:11011 rack7",
 		cobra.ExactArgs(2), func(args []string) (admin.Wish, error) {
 			return admin.Wish{Kind: "weigh", Nodes: args[:1], Zone: &args[1]}, nil
-		},
+		}, false,
 	},
 	{
 		"rebalance", "rebalance", "Bring every bucket to where it belongs",
 		`Bring every bucket to where the placement wants it. That is where it is, except
 after a job was cancelled in the middle.`,
 		"  unkai rebalance",
-		cobra.NoArgs, named("rebalance"),
+		cobra.NoArgs, named("rebalance"), true,
 	},
 }
 
@@ -105,7 +106,8 @@ buckets.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, e := range errands {
-		plan.AddCommand(o.asking(&cobra.Command{
+		var giveUp bool
+		sub := o.askingFor(changeTimeout, &cobra.Command{
 			Use: e.use, Short: "Show what it would do to: " + strings.ToLower(e.short[:1]) + e.short[1:],
 			Long: e.long + nodeHelp + "\n\nNothing is done: this shows the plan.", Example: "  unkai plan " + e.use, Args: e.args,
 		}, func(ctx context.Context, address string, asJSON bool, args []string) error {
@@ -113,6 +115,7 @@ buckets.`,
 			if err != nil {
 				return err
 			}
+			wish.GiveUpLost = giveUp
 			var p admin.Plan
 			body, err := post(ctx, address, "/v1/plan", wish, &p)
 			if err != nil {
@@ -122,9 +125,18 @@ buckets.`,
 				return o.print("%s", body)
 			}
 			return o.print("%s", describePlan(&p))
-		}))
+		})
+		e.flag(sub, &giveUp)
+		plan.AddCommand(sub)
 	}
 	return plan
+}
+
+// flag adds the one for what is lost, where that makes sense.
+func (e *errand) flag(cmd *cobra.Command, giveUp *bool) {
+	if e.givesUp {
+		cmd.Flags().BoolVar(giveUp, "give-up-lost", false, "DANGER: let buckets that have lost their quorum for good go on without the lost\nreplicas; writes that only those held are gone, even if they were acknowledged")
+	}
 }
 
 // errandCommands are the commands that begin jobs.
@@ -151,6 +163,9 @@ cluster has just changed.`,
 	f := cmd.Flags()
 	f.StringVar(&g.address, "http", g.address, "address for administration of any node")
 	f.BoolVar(&g.yes, "yes", false, "do not ask whether to begin")
+	f.BoolVar(&g.force, "force", false, "begin even if keys that can be read and written now cannot be while it runs")
+	var giveUp bool
+	e.flag(cmd, &giveUp)
 	f.BoolVar(&g.wait, "wait", false, "wait until the job has ended")
 	f.BoolVar(&g.json, "json", false, "print the job as JSON; wants --yes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -161,6 +176,7 @@ cluster has just changed.`,
 		if err != nil {
 			return err
 		}
+		wish.GiveUpLost = giveUp
 		switch {
 		case g.address == "" || g.address == off:
 			return usageError{errors.New("http: name the address of a node: it was given as " + off)}
@@ -177,6 +193,7 @@ type going struct {
 	o               *outside
 	address         string
 	yes, wait, json bool
+	force           bool
 }
 
 // changeTimeout is how long a change may take to be decided.
@@ -204,7 +221,8 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 			}
 		}
 		agreed := wish
-		agreed.Epoch = p.Epoch
+		agreed.Epoch, agreed.Force = p.Epoch, g.force
+		agreed.Nodes = p.Nodes // the very ones that were shown: an address may become another's meanwhile
 		err := g.post(ctx, "/v1/jobs", agreed, &j)
 		var busy conflict
 		if err == nil {

@@ -222,9 +222,9 @@ func TestJobs(t *testing.T) {
 		t.Errorf("%d %s", code, s.out.String())
 	}
 	for args, want := range map[string]string{
-		"pause": `{"do":"pause"}`, "resume": `{"do":"resume"}`, "cancel": `{"do":"cancel"}`,
-		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle"}`,
-		"throttle fast": "", "throttle": "", "pause 3": "",
+		"pause": `{"do":"pause","job":4,"throttle":0}`, "resume": `{"do":"resume","job":4,"throttle":0}`, "cancel": `{"do":"cancel","job":4,"throttle":0}`, "cancel 3": `{"do":"cancel","job":3,"throttle":0}`,
+		"throttle 20MiB": fmt.Sprintf(`{"do":"throttle","throttle":%d}`, 20<<20), "throttle 0": `{"do":"throttle","throttle":0}`,
+		"throttle fast": "", "throttle": "", "pause x": "", "cancel 0": "", "cancel 3 4": "",
 	} {
 		f := fake(t, func(string, string, int) (int, string) { return 200, jobsPage })
 		s := newStage()
@@ -233,7 +233,7 @@ func TestJobs(t *testing.T) {
 			if code != 2 || len(f.sent) > 0 {
 				t.Errorf("%s: exit code %d", args, code)
 			}
-		} else if code != 0 || f.sent[0] != "POST /v1/job "+want {
+		} else if code != 0 || f.sent[len(f.sent)-1] != "POST /v1/job "+want {
 			t.Errorf("%s: %d %v", args, code, f.sent)
 		}
 	}
@@ -256,6 +256,66 @@ func TestPlacementSimulate(t *testing.T) {
 	for _, args := range []string{"--nodes 0", "--nodes 3 --remove 3", "--buckets 100", "--weights 1,0", "--n 17"} {
 		if code := newStage().run(append([]string{"placement", "simulate"}, strings.Fields(args)...)...); code != 2 {
 			t.Errorf("%s: exit code %d", args, code)
+		}
+	}
+}
+
+// The job is about the nodes of the plan that was shown, whatever the name that was
+// typed may mean by then.
+func TestTheJobIsAboutTheNodesShown(t *testing.T) {
+	f := fake(t, willing)
+	s := newStage()
+	if code := s.run("detach", "10.0.0.2:11011", "--yes", "--http", f.at); code != 0 {
+		t.Fatalf("exit code %d: %s", code, s.err.String())
+	}
+	if f.asked(`POST /v1/plan {"kind":"detach","nodes":["10.0.0.2:11011"]}`) != 1 || f.asked(`POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9}`) != 1 {
+		t.Errorf("%q", f.sent)
+	}
+}
+
+// A job that nobody has named is shown before it is touched, and at a terminal
+// somebody has to agree.
+func TestCancelAsksWhichJob(t *testing.T) {
+	for _, test := range []struct {
+		in       string
+		terminal bool
+		page     string
+		code     int
+		sent     string
+		says     string
+	}{
+		{"y\n", true, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "Cancel job 4, detach 00000000000000bb?"},
+		{"\n", true, jobsPage, 1, "GET /v1/jobs ", "nothing was done"},
+		{"", false, jobsPage, 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "cancel job 4, detach 00000000000000bb"},
+		{"", false, strings.Replace(jobsPage, `"state":"running"`, `"auto":true,"state":"running"`, 1), 0, `POST /v1/job {"do":"cancel","job":4,"throttle":0}`, "which has begun by itself"},
+		{"y\n", true, `{"ended":[]}`, 3, "GET /v1/jobs ", "no job is running"},
+	} {
+		f := fake(t, func(string, string, int) (int, string) { return 200, test.page })
+		s := newStage()
+		s.in, s.terminal = test.in, test.terminal
+		code := s.run("job", "cancel", "--http", f.at)
+		if said := s.out.String() + s.err.String(); code != test.code || f.sent[len(f.sent)-1] != test.sent || !strings.Contains(said, test.says) {
+			t.Errorf("%+v: %d %q %s", test, code, f.sent, said)
+		}
+	}
+}
+
+// What gives up data says so in the wish, and only where it means something.
+func TestGiveUpLost(t *testing.T) {
+	for args, want := range map[string]string{
+		"plan detach a --give-up-lost":     `POST /v1/plan {"kind":"detach","nodes":["a"],"give_up_lost":true}`,
+		"detach a --yes --give-up-lost":    `POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9,"give_up_lost":true}`,
+		"rebalance --yes --give-up-lost":   `POST /v1/plan {"kind":"rebalance","give_up_lost":true}`,
+		"detach a --yes --force":           `POST /v1/jobs {"kind":"detach","nodes":["00000000000000bb"],"epoch":9,"force":true}`,
+		"attach a --yes --give-up-lost":    "",
+		"plan weigh a 3 --give-up-lost":    "",
+		"replace a b --yes --give-up-lost": "",
+	} {
+		f := fake(t, willing)
+		s := newStage()
+		code := s.run(append(strings.Fields(args), "--http", f.at)...)
+		if want == "" && code != 2 || want != "" && (code != 0 || f.asked(want) != 1) {
+			t.Errorf("%s: %d %q", args, code, f.sent)
 		}
 	}
 }

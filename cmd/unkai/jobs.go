@@ -36,51 +36,6 @@ what has moved.`,
 	})
 }
 
-func (o *outside) jobCommand() *cobra.Command {
-	job := &cobra.Command{
-		Use:     "job",
-		Short:   "Pause, resume, cancel or throttle the job that runs",
-		Long:    "Change how the job that runs goes on. Any node can be asked.",
-		Example: "  unkai job pause\n  unkai job throttle 20MiB\n  unkai job cancel",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	for _, c := range []struct{ use, short, long, example string }{
-		{"pause", "Bring nothing more for now", "Bring nothing more until the job is resumed. What is on its way stays so: writes of\nthese buckets go on to both sets of replicas.", "  unkai job pause"},
-		{"resume", "Go on with a job that was paused", "Go on with a job that was paused.", "  unkai job resume"},
-		{"cancel", "End the job and leave the rest where it is", `End the job. Buckets that were not switched yet stay where they are. Those that were
-stay where they went, and nodes that got some of them stay attached: unkai rebalance
-makes the shares even again, unkai detach takes such a node out.`, "  unkai job cancel"},
-		{"throttle RATE", "Bring at most so many bytes in a second", "Let each node bring at most so many bytes in a second, like 20MiB; 0 for as many as it\ncan. It counts at once, and for later jobs too.", "  unkai job throttle 20MiB\n  unkai job throttle 0"},
-	} {
-		do := strings.Fields(c.use)[0]
-		args := cobra.NoArgs
-		if do == "throttle" {
-			args = cobra.ExactArgs(1)
-		}
-		job.AddCommand(o.asking(&cobra.Command{Use: c.use, Short: c.short, Long: c.long, Example: c.example, Args: args},
-			func(ctx context.Context, address string, asJSON bool, args []string) error {
-				order := admin.Order{Do: do}
-				if do == "throttle" {
-					if err := (*size)(&order.Throttle).Set(args[0]); err != nil {
-						return usageError{err}
-					}
-				}
-				var j admin.Jobs
-				body, err := post(ctx, address, "/v1/job", order, &j)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return o.print("%s", body)
-				}
-				j.Ended = nil
-				return o.print("%s", describeJobs(&j))
-			}))
-	}
-	return job
-}
-
 // describeJobs writes jobs for people.
 func describeJobs(j *admin.Jobs) string {
 	var b strings.Builder
@@ -132,6 +87,9 @@ func progress(j *admin.Job) string {
 	full := min(int(j.Progress*width), width)
 	line := fmt.Sprintf("[%s%s] %3.0f %%  %d of %d replicas, %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
 		100*j.Progress, j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
+	if j.Rate >= 1 {
+		line += ", " + amount(int64(j.Rate)) + " a second"
+	}
 	if j.Left > 0 {
 		line += ", " + span(j.Left) + " left"
 	}

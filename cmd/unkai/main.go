@@ -60,6 +60,7 @@ const (
 	exitFailed   = 1
 	exitUsage    = 2
 	exitConflict = 3 // it cannot be done now
+	exitNoQuorum = 4 // some keys cannot be read and written now
 	exitSignal   = 128
 )
 
@@ -105,6 +106,9 @@ func (o *outside) run(args []string) int {
 	var now conflict
 	if errors.As(err, &now) {
 		return exitConflict
+	}
+	if errors.Is(err, errNoQuorum) {
+		return exitNoQuorum
 	}
 	var stopped interrupted
 	if errors.As(err, &stopped) {

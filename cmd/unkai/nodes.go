@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,6 +19,11 @@ import (
 
 // asking is a command that asks a node's side door for one page.
 func (o *outside) asking(cmd *cobra.Command, run func(ctx context.Context, address string, asJSON bool, args []string) error) *cobra.Command {
+	return o.askingFor(statusTimeout, cmd, run)
+}
+
+// askingFor is one that may take so long; 0: it has limits of its own.
+func (o *outside) askingFor(limit time.Duration, cmd *cobra.Command, run func(ctx context.Context, address string, asJSON bool, args []string) error) *cobra.Command {
 	address := node.DefaultConfig().HTTP
 	var asJSON bool
 	cmd.Flags().StringVar(&address, "http", address, "address for administration of the node, as given to serve")
@@ -29,8 +35,12 @@ func (o *outside) asking(cmd *cobra.Command, run func(ctx context.Context, addre
 		if address == "" || address == off {
 			return usageError{errors.New("http: name the address of a node: it was given as " + off)}
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
-		defer cancel()
+		ctx := cmd.Context()
+		if limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
 		return run(ctx, address, asJSON, args)
 	}
 	return cmd
@@ -55,7 +65,11 @@ func (o *outside) nodesCommand() *cobra.Command {
 		Long: `Ask a node for all nodes of its cluster: how each is, what it holds, and how many
 more may fail, whichever they are, before some key cannot be read and written.
 
-The exit code is 1 when some keys cannot be now.`,
+SHARE is what a node holds of what it should by its weight, FIRST of how many buckets
+it is the first replica, TRIP how long a greeting to it and back takes, and QUEUE how
+many questions to it wait for answers; both as the node that is asked sees them.
+
+The exit code is 4 when some keys cannot be read and written now.`,
 		Example: `  unkai nodes
   unkai nodes --http 127.0.0.1:11080 --json`,
 		Args: cobra.NoArgs,
@@ -70,8 +84,8 @@ The exit code is 1 when some keys cannot be now.`,
 		} else {
 			err = o.print("%s", describeNodes(&n))
 		}
-		if err == nil && n.Unavailable > 0 {
-			err = fmt.Errorf("%d of %d buckets cannot be read and written now: too few of their replicas answer", n.Unavailable, n.Buckets)
+		if err == nil {
+			err = lame(n.Unavailable, n.Buckets)
 		}
 		return err
 	})
@@ -105,7 +119,7 @@ func describeNodes(n *admin.Nodes) string {
 	row := func(cells ...any) {
 		_, _ = fmt.Fprintf(w, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...) // into memory
 	}
-	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "REPLICAS", "FIRST", "ITEMS", "BYTES", "CONNECTIONS", "")
+	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "")
 	for _, m := range n.Nodes {
 		state, note := m.State, m.Problem
 		if m.Manager {
@@ -121,10 +135,50 @@ func describeNodes(n *admin.Nodes) string {
 		if zone == "" {
 			zone = "-"
 		}
-		row(m.ID, m.Peer, zone, m.Weight, state, m.Replicas, m.Coordinates, m.Items, amount(m.Bytes), m.Connections, note)
+		trip, queue := link(m.Link)
+		said := []any{"-", "-", "-", "-"} // by itself
+		if m.Alive {
+			said = []any{m.Epoch, m.Items, amount(m.Bytes), m.Connections}
+		}
+		row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, note)
 	}
 	_ = w.Flush() // into memory
 	return b.String()
+}
+
+// holds is how many buckets a node holds, and how many come to it and go.
+func holds(m *admin.Node) string {
+	text := strconv.Itoa(m.Present)
+	if m.Joining > 0 {
+		text += fmt.Sprintf("+%d", m.Joining)
+	}
+	if m.Leaving > 0 {
+		text += fmt.Sprintf("-%d", m.Leaving)
+	}
+	return text
+}
+
+// share is what a node holds of what it should.
+func share(m *admin.Node) string {
+	if m.Ideal == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", 100*float64(m.Present)/m.Ideal)
+}
+
+// link is the round trip to a node and what waits for it.
+func link(l *admin.Link) (trip, queue string) {
+	if l == nil {
+		return "-", "-"
+	}
+	if trip = "-"; l.RoundTrip > 0 {
+		trip = time.Duration(l.RoundTrip * float64(time.Second)).Round(10 * time.Microsecond).String()
+	}
+	queue = strconv.Itoa(l.Open)
+	if !l.Up {
+		queue = "down"
+	}
+	return trip, queue
 }
 
 func (o *outside) locateCommand() *cobra.Command {

@@ -20,7 +20,7 @@ import (
 
 const (
 	statusTimeout = 5 * time.Second
-	maxStatus     = 1 << 20 // bytes
+	maxStatus     = 16 << 20 // bytes; a plan for many nodes is long
 )
 
 func (o *outside) statusCommand() *cobra.Command {
@@ -28,11 +28,14 @@ func (o *outside) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Ask a node how it is",
-		Long: `Ask a node how it is, by its address for administration.
+		Short: "Ask a node how it is, and what its cluster survives",
+		Long: `Ask a node how it is, by its address for administration, and what its cluster
+survives at this moment as far as that node sees it: how many nodes or zones may
+fail before some key cannot be read and written, whether nodes may be restarted now,
+which nodes have to come back where too few answer, and how far a job is.
 
-The exit code is 0 when the node serves, and 1 when it does not or cannot be
-reached.`,
+The exit code is 0 when the node serves and all keys can be read and written; 1
+when it does not serve or cannot be reached; 4 when some keys cannot be now.`,
 		Example: `  unkai status
   unkai status --http 127.0.0.1:11080 --json
   UNKAI_HTTP=127.0.0.1:9000 unkai status`,
@@ -71,8 +74,21 @@ func (o *outside) status(ctx context.Context, address string, asJSON bool) error
 	if err == nil && !s.Ready {
 		err = fmt.Errorf("the node at %s does not serve: %s", address, s.State)
 	}
+	if err == nil && s.Survival != nil {
+		err = lame(s.Survival.Unavailable, s.Survival.Buckets)
+	}
 	return err
 }
+
+// lame is the error of a cluster some of whose buckets have no quorum.
+func lame(unavailable, buckets int) error {
+	if unavailable == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d buckets cannot be read and written now: %w", unavailable, buckets, errNoQuorum)
+}
+
+var errNoQuorum = errors.New("too few of their replicas answer")
 
 func fetch(ctx context.Context, page string) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
@@ -97,7 +113,10 @@ func exchange(r *http.Request) (code int, body []byte, err error) {
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxStatus+1))
+	if err == nil && len(body) > maxStatus {
+		err = fmt.Errorf("the answer is longer than %d bytes", maxStatus)
+	}
 	return resp.StatusCode, body, err
 }
 
@@ -136,6 +155,14 @@ func describe(s *admin.Status) string {
 		line("reads", "%d, %s", c.Counts["cmd_get"], hitRate(c.Counts["get_hits"], c.Counts["get_misses"]))
 		line("stores", "%d", c.Counts["cmd_set"])
 		line("failures", "%d answered with SERVER_ERROR", c.Failures)
+	}
+	if s.Survival != nil {
+		for _, l := range s.Survival.Say() {
+			line(l[0], "%s", l[1])
+		}
+	}
+	if d := s.Deciding; d != nil && d.Lead {
+		line("lead", "this node brings jobs forward, since %s", time.UnixMilli(d.Leads).UTC().Format(time.RFC3339))
 	}
 	_ = w.Flush() // into memory
 	if s.Job != nil {

@@ -33,11 +33,22 @@ func serving() Snapshot {
 			Syncs: 16, Writes: 17, CacheHits: 18, CacheMiss: 19, CacheBytes: 20,
 		},
 		Clients: memcache.Stats{
-			Connections: 21, Opened: 23, Rejected: 24, IdleKicks: 34, Panics: 35, NoMemory: 36, Failures: 37, Buffers: 38,
+			Connections: 21, Opened: 23, Rejected: 24, IdleKicks: 34, Panics: 35, NoMemory: 36, Failures: 37, Doubts: 39, Buffers: 38,
 			Commands: map[string]int64{"bytes_read": 25, "bytes_written": 26, "cmd_get": 55, "get_hits": 27, "get_misses": 28, "cas_badval": 29},
 		},
 		MaxConns: 22,
 		Rounds:   Rounds{Shared: 30, Expired: 31, Retried: 32, Timeouts: 33},
+		Survival: &Survival{
+			Writes: Endurance{Nodes: 40, Without: 41}, Reads: Endurance{Nodes: 42, Without: 43}, Buckets: 44, Moving: 45,
+			Away: []string{"a", "b"}, Needed: []string{}, Managers: Managers{Nodes: []string{"a", "b", "c"}, Alive: 46}, Restart: true,
+		},
+		Links: []Link{{
+			Node: "0000000000000def", Up: true, RoundTrip: 0.5, Open: 50, Waiting: 51, Calls: 52, Refused: 53,
+			Timeouts: 54, Lost: 55, Connects: 56, BytesIn: 57, BytesOut: 58,
+		}},
+		Deciding:   Deciding{Manager: true, Lead: true, Leads: 60500, Rounds: 61, Learned: 62, Since: 63500},
+		Operations: Operations{Running: 70, Refused: 71, Sent: 72, Rerouted: 73, Prepared: 74, Hedged: 75, Moved: 76},
+		Job:        &Job{Planned: Amount{Replicas: 80, Bytes: 81}, Moved: Amount{Replicas: 82, Bytes: 83}, Left: 84.5, Rate: 85.5},
 	}
 }
 
@@ -130,10 +141,12 @@ func TestStatus(t *testing.T) {
 		},
 		Clients: &ClientsStatus{
 			Connections: 21, MaxConnections: 22, Accepted: 23, Rejected: 24,
-			IdleClosed: 34, Panics: 35, NoMemory: 36, Failures: 37, BufferBytes: 38,
+			IdleClosed: 34, Panics: 35, NoMemory: 36, Failures: 37, Doubts: 39, BufferBytes: 38,
 			Counts: serving().Clients.Commands,
 		},
 		Rounds: &RoundsStatus{30, 31, 32, 33},
+		Job:    serving().Job, Operations: &Operations{70, 71, 72, 73, 74, 75, 76}, Survival: serving().Survival,
+		Links: serving().Links, Deciding: &Deciding{true, true, 60500, 61, 62, 63500},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v\n%s", got, want, w.Body)
@@ -151,7 +164,7 @@ func TestStatusWhileStarting(t *testing.T) {
 	if got["ready"] != false || got["state"] != "starting" || got["version"] != "1.2.3" {
 		t.Errorf("%s", w.Body)
 	}
-	for _, part := range []string{"epoch", "store", "clients", "rounds", "quorum"} {
+	for _, part := range []string{"epoch", "store", "clients", "rounds", "quorum", "survival", "links", "deciding", "operations"} {
 		if _, ok := got[part]; ok {
 			t.Errorf("a node that starts tells of its %s:\n%s", part, w.Body)
 		}

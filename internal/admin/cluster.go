@@ -24,6 +24,8 @@ type Nodes struct {
 	Moving   int      `json:"moving"` // buckets on their way to other replicas
 	Job      *Job     `json:"job,omitempty"`
 	Managers []string `json:"managers"`
+	// Survival is what the cluster does and survives.
+	Survival *Survival `json:"survival,omitempty"`
 	// Survives is how many more nodes may fail, whichever they are, before some
 	// bucket cannot be read and written; below 0: some cannot be now.
 	Survives int `json:"survives"`
@@ -44,8 +46,16 @@ type Node struct {
 	Incarnation uint32 `json:"incarnation"`
 	Manager     bool   `json:"manager"`
 	Alive       bool   `json:"alive"`
-	Replicas    int    `json:"replicas"` // buckets it holds
-	Coordinates int    `json:"coordinates"`
+	Replicas    int    `json:"replicas"` // buckets it holds: those that follow together
+	Present     int    `json:"present"`  // of which it is a replica
+	Joining     int    `json:"joining"`  // that come to it
+	Leaving     int    `json:"leaving"`  // that it has given away and has yet to drop
+	// Ideal is how many it should hold by its weight.
+	Ideal       float64 `json:"ideal"`
+	Coordinates int     `json:"coordinates"`
+
+	// Link is the way from the node that tells it to this one.
+	Link *Link `json:"link,omitempty"`
 
 	Listen      string `json:"listen,omitempty"`
 	HTTP        string `json:"http,omitempty"`

@@ -33,6 +33,13 @@ type Wish struct {
 	// Epoch of the plan that was agreed to: the job begins only if that is the
 	// present one still. 0: whatever it is.
 	Epoch uint32 `json:"epoch,omitempty"`
+	// GiveUpLost lets buckets that have lost their quorum for good go on with what is
+	// left, without what the nodes that are detached alone hold. For detach and
+	// rebalance.
+	GiveUpLost bool `json:"give_up_lost,omitempty"`
+	// Force begins it even if buckets that work now cannot be read and written
+	// while it runs.
+	Force bool `json:"force,omitempty"`
 }
 
 // Order is the JSON that steers the running job.
@@ -40,8 +47,8 @@ type Order struct {
 	Do string `json:"do"` // pause, resume, cancel, throttle
 	// Job is the one that is meant; 0: whichever runs.
 	Job int `json:"job,omitempty"`
-	// Throttle is in bytes a second for each node; 0: none.
-	Throttle int64 `json:"throttle,omitempty"`
+	// Throttle is in bytes a second for each node; 0: none. To throttle wants it said.
+	Throttle int64 `json:"throttle"`
 }
 
 // Amount is how much moves.
@@ -76,6 +83,8 @@ type Plan struct {
 	Throttle int64    `json:"throttle"`
 	Seconds  float64  `json:"seconds"`
 	Warnings []string `json:"warnings"`
+	// GivenUp are the buckets that may lose acknowledged writes.
+	GivenUp int `json:"given_up,omitempty"`
 }
 
 // Flow is what one node gets of another.
@@ -127,6 +136,8 @@ type Job struct {
 	// the seconds that the rest will take if it goes on as so far; 0: nobody knows.
 	Progress float64 `json:"progress"`
 	Left     float64 `json:"seconds_left,omitempty"`
+	// Rate is how many bytes it has moved in a second, in the mean since it began.
+	Rate float64 `json:"bytes_per_second,omitempty"`
 	// Waits is what a job that runs waits for.
 	Waits []string `json:"waits,omitempty"`
 }
@@ -161,14 +172,30 @@ func (s *Server) jobs(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) steer(w http.ResponseWriter, r *http.Request) {
-	var o Order
-	s.told(w, r, &o, func() (any, error) { return s.cfg.Operator.Steer(r.Context(), o) })
+	var o struct {
+		Order
+		Throttle *int64 `json:"throttle"`
+	}
+	s.told(w, r, &o, func() (any, error) {
+		switch {
+		case o.Throttle != nil:
+			o.Order.Throttle = *o.Throttle
+		case o.Do == "throttle":
+			return nil, fmt.Errorf("%w: say how many bytes a second, or 0 for no throttle", ErrBadRequest)
+		}
+		return s.cfg.Operator.Steer(r.Context(), o.Order)
+	})
 }
 
-// told reads a request's JSON into v before it answers. The type has to be said:
-// a page in somebody's browser cannot send it to another host unasked.
+// told reads a request's JSON into v before it answers. No page in somebody's
+// browser may ask for anything: it cannot send the type that is wanted to another
+// host unasked, and where it makes its own name point here, the browser says whose
+// page it is.
 func (s *Server) told(w http.ResponseWriter, r *http.Request, v any, f func() (any, error)) {
 	s.answer(w, func() (any, error) {
+		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			return nil, fmt.Errorf("%w: this is not for browsers", ErrBadRequest)
+		}
 		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 			return nil, fmt.Errorf("%w: send JSON, with Content-Type: application/json", ErrBadRequest)
 		}

@@ -50,6 +50,8 @@ func TestJobPages(t *testing.T) {
 		{"/v1/jobs", "application/json", `{"kind":"detach","epoch":7}`, 200, `"id": 3`},
 		{"/v1/jobs", "application/json", `{"kind":"detach","epoch":6}`, 409, "has changed"},
 		{"/v1/job", "application/json", `{"do":"throttle","throttle":5}`, 200, `"throttle": 5`},
+		{"/v1/job", "application/json", `{"do":"throttle","throttle":0}`, 200, `"throttle": 0`},
+		{"/v1/job", "application/json", `{"do":"throttle"}`, 400, "say how many"},
 		{"/v1/job", "application/json", `{"do":"pause"}`, 503, "too few managers"},
 	} {
 		w := httptest.NewRecorder()
@@ -60,6 +62,24 @@ func TestJobPages(t *testing.T) {
 		s.http.Handler.ServeHTTP(w, r)
 		if w.Code != test.code || !strings.Contains(w.Body.String(), test.says) {
 			t.Errorf("%s %.40s: %d %s", test.path, test.body, w.Code, w.Body)
+		}
+	}
+}
+
+// A page whose name has been made to point here is of the same origin, and may send
+// what it likes; the browser says so.
+func TestNoBrowserBeginsAJob(t *testing.T) {
+	s := newServer(always(serving()))
+	for _, path := range []string{"/v1/plan", "/v1/jobs", "/v1/job"} {
+		for header, value := range map[string]string{"Origin": "http://example.com", "Sec-Fetch-Site": "same-origin"} {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("POST", path, strings.NewReader(`{}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set(header, value)
+			s.http.Handler.ServeHTTP(w, r)
+			if w.Code != 400 || !strings.Contains(w.Body.String(), "not for browsers") {
+				t.Errorf("%s with %s: %d %s", path, header, w.Code, w.Body)
+			}
 		}
 	}
 }

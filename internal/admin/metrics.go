@@ -125,8 +125,16 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- infoDesc
 	ch <- commandsDesc
 	ch <- resultsDesc
-	for i := range metrics {
-		ch <- metrics[i].desc
+	for _, list := range [][]metric{metrics, clusterMetrics} {
+		for i := range list {
+			ch <- list[i].desc
+		}
+	}
+	for _, m := range timeMetrics {
+		ch <- m.desc
+	}
+	for _, m := range linkMetrics {
+		ch <- m.desc
 	}
 }
 
@@ -141,9 +149,18 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if s.State != "" {
 		return
 	}
-	for i := range metrics {
-		m := &metrics[i]
-		send(m.desc, m.kind, m.value(&s))
+	for _, list := range [][]metric{metrics, clusterMetrics} {
+		for i := range list {
+			send(list[i].desc, list[i].kind, list[i].value(&s))
+		}
+	}
+	for _, m := range timeMetrics {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, m.value(&s))
+	}
+	for i := range s.Links {
+		for _, m := range linkMetrics {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s.Links[i]), s.Links[i].Node)
+		}
 	}
 	for _, l := range labelled {
 		send(l.desc, prometheus.CounterValue, s.Clients.Commands[l.count], l.labels...)

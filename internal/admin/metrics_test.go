@@ -76,6 +76,21 @@ func TestMetrics(t *testing.T) {
 		"unkai_buffers_refused_total": 36, "unkai_operations_failed_total": 37, "unkai_buffers_bytes": 38,
 		"unkai_operations_shared_total": 30, "unkai_items_expired_total": 31,
 		"unkai_rounds_retried_total": 32, "unkai_operations_timeout_total": 33,
+		"unkai_operations_in_doubt_total": 39, "unkai_survives_writes_nodes": 40, "unkai_buckets_without_write_quorum": 41,
+		"unkai_survives_reads_nodes": 42, "unkai_buckets_without_read_quorum": 43, "unkai_buckets": 44, "unkai_buckets_moving": 45,
+		"unkai_nodes_away": 2, "unkai_managers": 3, "unkai_managers_alive": 46, "unkai_restart_safe": 1,
+		`unkai_peer_up{peer="0000000000000def"}`: 1, `unkai_peer_round_trip_seconds{peer="0000000000000def"}`: 0.5,
+		`unkai_peer_open{peer="0000000000000def"}`: 50, `unkai_peer_waiting_bytes{peer="0000000000000def"}`: 51,
+		`unkai_peer_questions_total{peer="0000000000000def"}`: 52, `unkai_peer_refused_total{peer="0000000000000def"}`: 53,
+		`unkai_peer_timeouts_total{peer="0000000000000def"}`: 54, `unkai_peer_lost_total{peer="0000000000000def"}`: 55,
+		`unkai_peer_connects_total{peer="0000000000000def"}`: 56, `unkai_peer_received_bytes_total{peer="0000000000000def"}`: 57,
+		`unkai_peer_sent_bytes_total{peer="0000000000000def"}`: 58,
+		"unkai_manager": 1, "unkai_manager_lead": 1, "unkai_manager_lead_since_seconds": 60.5, "unkai_manager_rounds_total": 61,
+		"unkai_topologies_total": 62, "unkai_epoch_since_seconds": 63.5,
+		"unkai_operations_running": 70, "unkai_operations_refused_total": 71, "unkai_operations_sent_total": 72,
+		"unkai_operations_rerouted_total": 73, "unkai_rounds_prepared_total": 74, "unkai_reads_hedged_total": 75, "unkai_moved_keys_total": 76,
+		"unkai_job_running": 1, "unkai_job_planned_replicas": 80, "unkai_job_planned_bytes": 81, "unkai_job_moved_replicas": 82,
+		"unkai_job_moved_bytes": 83, "unkai_job_left_seconds": 84.5, "unkai_job_bytes_per_second": 85.5,
 	}
 	for name, v := range want {
 		if got, ok := samples[name]; !ok || got != v {
@@ -165,7 +180,11 @@ func TestEveryMetricIsDescribed(t *testing.T) {
 			t.Errorf("docs/OPERATING.md does not describe %s", name)
 		}
 	}
-	stats := []string{"unkai_epoch", "unkai_tombstones", "unkai_store_full", "unkai_store_damaged", "unkai_store_syncs", "unkai_rounds_shared", "unkai_timeouts", "unkai_failures", "unkai_no_memory"}
+	stats := []string{
+		"unkai_epoch", "unkai_tombstones", "unkai_store_full", "unkai_store_damaged", "unkai_store_syncs", "unkai_rounds_shared",
+		"unkai_timeouts", "unkai_failures", "unkai_no_memory", "unkai_in_doubt", "unkai_survives", "unkai_unavailable_buckets", "unkai_moving_buckets",
+		"unkai_operations_refused", "unkai_operations_sent", "unkai_operations_rerouted",
+	}
 	for name := range described {
 		if types[name] == "" && !slices.Contains(stats, name) {
 			t.Errorf("docs/OPERATING.md describes %s, which does not exist", name)

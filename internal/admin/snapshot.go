@@ -32,6 +32,10 @@ type Snapshot struct {
 	Clients     memcache.Stats
 	MaxConns    int
 	Rounds      Rounds
+	Operations  Operations
+	Survival    *Survival
+	Links       []Link // to the other members
+	Deciding    Deciding
 	Repair      Repair
 }
 

@@ -25,6 +25,10 @@ type Status struct {
 	Clients     *ClientsStatus `json:"clients,omitempty"`
 	Rounds      *RoundsStatus  `json:"rounds,omitempty"`
 	Job         *Job           `json:"job,omitempty"` // that runs, in the whole cluster
+	Operations  *Operations    `json:"operations,omitempty"`
+	Survival    *Survival      `json:"survival,omitempty"` // of the whole cluster
+	Links       []Link         `json:"links,omitempty"`    // to the other members
+	Deciding    *Deciding      `json:"deciding,omitempty"`
 }
 
 // Addresses say where a node listens; empty: nowhere.
@@ -67,6 +71,7 @@ type ClientsStatus struct {
 	Rejected       int64 `json:"rejected"`
 	IdleClosed     int64 `json:"idle_closed"`
 	Failures       int64 `json:"failures"`
+	Doubts         int64 `json:"in_doubt"` // of the failures
 	NoMemory       int64 `json:"no_memory"`
 	Panics         int64 `json:"panics"`
 	BufferBytes    int64 `json:"buffer_bytes"`
@@ -94,13 +99,13 @@ func (s *Snapshot) status() Status {
 		return out
 	}
 	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
-	out.Job = s.Job
+	out.Job, out.Operations, out.Survival, out.Links, out.Deciding = s.Job, &s.Operations, s.Survival, s.Links, &s.Deciding
 	out.Quorum = &Quorum{N: s.N, R: s.R, W: s.W}
 	out.Store = storeStatus(s.Kind, s.Sync, s.Store)
 	c := &s.Clients
 	out.Clients = &ClientsStatus{
 		Connections: c.Connections, MaxConnections: s.MaxConns, Accepted: c.Opened, Rejected: c.Rejected,
-		IdleClosed: c.IdleKicks, Failures: c.Failures, NoMemory: c.NoMemory, Panics: c.Panics,
+		IdleClosed: c.IdleKicks, Failures: c.Failures, Doubts: c.Doubts, NoMemory: c.NoMemory, Panics: c.Panics,
 		BufferBytes: c.Buffers, Counts: c.Commands,
 	}
 	out.Rounds = &RoundsStatus{

@@ -106,8 +106,8 @@ func (t *tally) add(o *tally) {
 
 // counters are the server's own.
 type counters struct {
-	tally                                                   tally // of connections that have left; under the server's lock
-	opened, rejected, idleKicks, panics, noMemory, failures atomic.Int64
+	tally                                                           tally // of connections that have left; under the server's lock
+	opened, rejected, idleKicks, panics, noMemory, failures, doubts atomic.Int64
 }
 
 // Stats is a Server's counters at one moment.
@@ -120,6 +120,7 @@ type Stats struct {
 	Panics      int64
 	NoMemory    int64 // requests refused for want of buffers
 	Failures    int64 // operations answered with SERVER_ERROR
+	Doubts      int64 // of them, those that may have been done
 	Buffers     int64 // bytes held in large buffers
 }
 
@@ -141,7 +142,7 @@ func (s *Server) Stats() Stats {
 	out := Stats{
 		Commands: make(map[string]int64, counts), Connections: conns,
 		Opened: t.opened.Load(), Rejected: t.rejected.Load(), IdleKicks: t.idleKicks.Load(),
-		Panics: t.panics.Load(), NoMemory: t.noMemory.Load(), Failures: t.failures.Load(),
+		Panics: t.panics.Load(), NoMemory: t.noMemory.Load(), Failures: t.failures.Load(), Doubts: t.doubts.Load(),
 		Buffers: s.cfg.Buffers - s.budget.left.Load(),
 	}
 	for i, name := range countNames {

@@ -324,6 +324,9 @@ func TestFailuresHaveTheirWord(t *testing.T) {
 	}
 	c.send("version\r\n")
 	c.want("VERSION test\r\n")
+	if s := h.Stats(); s.Failures != 15 || s.Doubts != 5 {
+		t.Errorf("%d failures, %d of them in doubt", s.Failures, s.Doubts)
+	}
 	n := h.Stats().Commands
 	if n["cmd_get"] != 3 || n["get_misses"]+n["delete_misses"]+n["incr_misses"] != 0 {
 		t.Errorf("a failure counts as a miss: %v", n)

@@ -149,6 +149,9 @@ const maxError = 200
 // gets none of these either, as from memcached.
 func (c *conn) fail(q *request, res *unkai.Result) {
 	c.s.total.failures.Add(1)
+	if res.Status == unkai.InDoubt {
+		c.s.total.doubts.Add(1)
+	}
 	if q.quiet && q.format < metaGet {
 		return
 	}

@@ -74,6 +74,7 @@ func (s *Server) general() []Stat {
 	add("threads", runtime.GOMAXPROCS(0))
 	add("accepting_conns", 1)
 	add("unkai_failures", st.Failures)
+	add("unkai_in_doubt", st.Doubts)
 	add("unkai_no_memory", st.NoMemory)
 	return out
 }

@@ -49,9 +49,13 @@ func (n *Node) askControl(ctx context.Context, to unkai.NodeID, q control) (cont
 	if err != nil {
 		return control{}, fmt.Errorf("ask node %v: %w", to, err)
 	}
+	began := time.Now()
 	reply, err := n.ask(ctx, to, peer.Control, body)
 	if err != nil {
 		return control{}, err
+	}
+	if q.Hello != nil {
+		n.sight.met(to, time.Since(began))
 	}
 	var a control
 	if err := json.Unmarshal(reply, &a); err != nil {

@@ -13,27 +13,42 @@ import (
 
 // book is where nodes are believed to be. It is written down, so that a cluster
 // whose nodes have all been stopped finds itself again.
+//
+// Of this node others remember what it told them last, and it tells more every
+// few seconds. So they know when it comes back with the memory of an earlier
+// time, from an old copy of its directory.
 type book struct {
 	file atomicFile
+	self unkai.NodeID
 	tell func(unkai.NodeID, string)
 
 	mu    sync.Mutex
 	known map[unkai.NodeID]address
+	kept  map[unkai.NodeID]int64 // Told, as it is in the file
+	told  bool                   // in this life
+	heard int64                  // the latest Told of this node that others remember
 }
 
 // address is where a node said it is. A later word of its own counts more:
-// Told rises with every start of that node.
+// Told rises with every start of that node, and while it runs.
 type address struct {
 	Peer string `json:"peer"`
 	Told int64  `json:"told"` // milliseconds since 1970, by that node's clock
 }
 
-// maxBook bounds the addresses that are kept.
-const maxBook = 4096
+const (
+	// maxBook bounds the addresses that are kept.
+	maxBook = 4096
+	// stale is by how much Told in the file may be behind, in milliseconds.
+	stale = 60_000
+)
+
+// errOlder: others remember a later time of this node than it does itself.
+var errOlder = errors.New("other nodes remember a later time of this node than its data directory does: that is an older copy, or there are two; if there is only this one, start it again, and it begins anew with what the others hold")
 
 // openBook reads the book; tell hears of every address in it, now and later.
-func openBook(file atomicFile, tell func(unkai.NodeID, string)) (*book, error) {
-	b := &book{file: file, tell: tell, known: map[unkai.NodeID]address{}}
+func openBook(file atomicFile, self unkai.NodeID, tell func(unkai.NodeID, string)) (*book, error) {
+	b := &book{file: file, self: self, tell: tell, known: map[unkai.NodeID]address{}, kept: map[unkai.NodeID]int64{}}
 	text, err := file.Load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
@@ -45,27 +60,53 @@ func openBook(file atomicFile, tell func(unkai.NodeID, string)) (*book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses of the other nodes: %w", err)
 	}
-	return b, b.learn(byName)
+	for name, a := range byName {
+		id, err := unkai.ParseNodeID(name)
+		if err != nil {
+			return nil, fmt.Errorf("read the addresses of the other nodes: %w", err)
+		}
+		b.known[id], b.kept[id] = a, a.Told
+		b.tell(id, a.Peer)
+	}
+	return b, nil
 }
 
-// tellOwn puts in where this node is now. That counts more than what it told in
-// earlier lives, even if its clock was set back since.
-func (b *book) tellOwn(self unkai.NodeID, addr string, now int64) error {
+// older reports whether others remember a later time of this node than the book.
+func (b *book) older() bool {
 	b.mu.Lock()
-	told := max(now, b.known[self].Told+1)
-	b.mu.Unlock()
-	return b.learn(map[string]address{self.String(): {Peer: addr, Told: told}})
+	defer b.mu.Unlock()
+	return b.heard > b.known[b.self].Told
 }
 
-// learn takes notice of addresses that are newer than those known.
+// tellOwn puts in where this node is now. That counts more than what it told
+// before, even if its clock was set back since.
+func (b *book) tellOwn(addr string, now int64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	own := address{addr, max(now, b.known[b.self].Told+1, b.heard+1)}
+	// Durable before others hear of it.
+	if err := b.save(own); err != nil {
+		return err
+	}
+	b.known[b.self], b.told = own, true
+	return nil
+}
+
+// learn takes notice of addresses that are newer than those known. Its error may
+// be errOlder.
 func (b *book) learn(byName map[string]address) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	news := false
+	news, older := false, false
 	for name, a := range byName {
 		id, err := unkai.ParseNodeID(name)
 		if err != nil {
 			return err
+		}
+		if id == b.self {
+			b.heard = max(b.heard, a.Told)
+			older = b.told && a.Told > b.known[id].Told
+			continue
 		}
 		old, ok := b.known[id]
 		if ok && old == a { // it may have been met under another name since
@@ -76,17 +117,33 @@ func (b *book) learn(byName map[string]address) error {
 		}
 		b.known[id] = a
 		b.tell(id, a.Peer)
-		news = true
+		news = news || old.Peer != a.Peer || a.Told-b.kept[id] > stale
 	}
-	if !news {
-		return nil
+	var err error
+	if news {
+		err = b.save(b.known[b.self])
 	}
-	text, err := json.MarshalIndent(b.names(), "", "  ")
+	if older {
+		err = errors.Join(err, errOlder)
+	}
+	return err
+}
+
+// save writes the book down, with this about the node itself.
+func (b *book) save(own address) error {
+	names := b.names()
+	if own != (address{}) {
+		names[b.self.String()] = own
+	}
+	text, err := json.MarshalIndent(names, "", "  ")
+	if err == nil {
+		err = b.file.Save(append(text, '\n'))
+	}
 	if err != nil {
 		return fmt.Errorf("write the addresses of the other nodes: %w", err)
 	}
-	if err := b.file.Save(append(text, '\n')); err != nil {
-		return fmt.Errorf("write the addresses of the other nodes: %w", err)
+	for id, a := range b.known {
+		b.kept[id] = a.Told
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -16,11 +17,11 @@ func TestBookOfAClockSetBack(t *testing.T) {
 		addr string
 		now  int64
 	}{{"a:1", 1000}, {"b:1", 10}, {"c:1", 5}} {
-		b, err := openBook(file, func(unkai.NodeID, string) {})
+		b, err := openBook(file, 7, func(unkai.NodeID, string) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.tellOwn(7, life.addr, life.now); err != nil {
+		if err := b.tellOwn(life.addr, life.now); err != nil {
 			t.Fatal(err)
 		}
 		own := b.all()[unkai.NodeID(7).String()]
@@ -28,5 +29,52 @@ func TestBookOfAClockSetBack(t *testing.T) {
 			t.Errorf("%+v after %+v", own, last)
 		}
 		last = own
+	}
+}
+
+// Others remember what a node told them last, and tell it when it comes back with
+// the memory of an earlier time.
+func TestBookOfAnEarlierTime(t *testing.T) {
+	dir := t.TempDir()
+	open := func(name string) *book {
+		b, err := openBook(atomicFile(filepath.Join(dir, name)), 7, func(unkai.NodeID, string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	own := func(b *book) map[string]address {
+		return map[string]address{"0000000000000007": b.all()["0000000000000007"]}
+	}
+	b := open("book")
+	if err := b.tellOwn("a:1", 1000); err != nil {
+		t.Fatal(err)
+	}
+	before, err := b.file.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.tellOwn("a:1", 900); err != nil { // it is still there
+		t.Fatal(err)
+	}
+	if err := b.learn(own(b)); err != nil || b.older() {
+		t.Errorf("%v, older %v after what it told itself", err, b.older())
+	}
+	if err := atomicFile(filepath.Join(dir, "copy")).Save(before); err != nil {
+		t.Fatal(err)
+	}
+	again := open("copy")
+	if err := again.learn(own(b)); err != nil || !again.older() {
+		t.Errorf("%v, older %v", err, again.older())
+	}
+	again = open("copy")
+	if err := again.tellOwn("a:1", 1000); err != nil { // nobody could be asked
+		t.Fatal(err)
+	}
+	if err := b.tellOwn("a:1", 2000); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.learn(own(b)); !errors.Is(err, errOlder) {
+		t.Errorf("%v when it hears of it late", err)
 	}
 }

@@ -25,6 +25,9 @@ const (
 	// them it tells all addresses it knows.
 	greetEvery = time.Second
 	greetFully = 2
+	// tellEvery is how many hellos go by until a node notes, and tells, that it is
+	// still there: by that much an old copy of its directory may escape notice.
+	tellEvery = 10
 	// joinRetry is how long a node waits before it asks again to be let in.
 	joinRetry = 500 * time.Millisecond
 )
@@ -104,15 +107,12 @@ func (n *Node) openPeers() error {
 		n.port.Start()
 	}
 	var err error
-	n.book, err = openBook(n.dir.file(bookFile), func(id unkai.NodeID, addr string) {
+	n.book, err = openBook(n.dir.file(bookFile), n.id, func(id unkai.NodeID, addr string) {
 		if id != n.id {
 			n.network.Know(id, addr)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	return n.book.tellOwn(n.id, n.peerAddress(), n.since)
+	return err
 }
 
 // peerKey is what the port for other nodes is protected with.
@@ -266,6 +266,11 @@ func (n *Node) greet(ctx context.Context) {
 				})
 			}
 		}
+		if round%tellEvery == tellEvery-1 {
+			if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
+				n.log.Warn("that this node is still there could not be noted", "err", err)
+			}
+		}
 		for i, id := range others {
 			h := n.hello()
 			if (i+round)%max(len(others), 1) >= greetFully {
@@ -303,7 +308,9 @@ func (n *Node) greetOne(ctx context.Context, id unkai.NodeID, h *hello) {
 	if err != nil || a.Hello == nil {
 		return // it is not there now; its connection says so
 	}
-	if err := n.greeted(id, a.Hello); err != nil {
+	if err := n.greeted(id, a.Hello); errors.Is(err, errOlder) {
+		n.fail(err)
+	} else if err != nil {
 		n.log.Warn("what another node knows could not be kept", "node", id.String(), "err", err)
 	}
 }
@@ -328,29 +335,6 @@ func (n *Node) catchUp(ctx context.Context) {
 				n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
 			}
 			cancel()
-		}
-	}
-}
-
-// reborn has a node that lost its memory begin a new incarnation, which holds
-// nothing, before it answers for anything.
-func (n *Node) reborn(ctx context.Context) error {
-	if len(n.topology().Nodes) == 1 {
-		return nil // nobody else relies on what it promised
-	}
-	n.setState("waiting for the managers to begin a new incarnation of this node")
-	for {
-		limited, cancel := context.WithTimeout(ctx, changeLimit)
-		_, err := n.manager.Change(limited, func(t *topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) })
-		cancel()
-		if err == nil || errors.Is(err, topology.ErrRemoved) {
-			return err
-		}
-		n.log.Warn("the managers could not yet be told that this node has lost its memory; it keeps trying", "err", err)
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(joinRetry):
 		}
 	}
 }

@@ -107,7 +107,7 @@ const (
 
 // The most that is sensible.
 const (
-	maxWeight = 1000
+	maxWeight = topology.MaxWeight
 	maxZone   = 64
 )
 

@@ -28,10 +28,11 @@ type hello struct {
 	Book  map[string]address `json:"book"`
 }
 
-// join asks to be recognised as a member. The answer holds the topology in which
-// the node is, or why it never will be.
+// join asks to be recognised as a member, or as a new incarnation of one. The
+// answer holds the topology in which the node is, or why it never will be.
 type join struct {
 	Node     topology.Node      `json:"node"`
+	Reborn   bool               `json:"reborn,omitempty"`
 	Topology *topology.Topology `json:"topology,omitempty"`
 	Never    string             `json:"never,omitempty"`
 }
@@ -78,12 +79,17 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 	}
 	switch {
 	case q.Hello != nil:
-		if err := n.greeted(from, q.Hello); err != nil {
+		if err := n.greeted(from, q.Hello); errors.Is(err, errOlder) {
+			n.fail(err)
+		} else if err != nil {
 			return nil, err
 		}
 		a.Hello = n.hello()
 	case q.Join != nil:
-		top, err := n.admit(q.Join.Node)
+		if q.Join.Node.ID != from {
+			return nil, fmt.Errorf("node %v asks in the name of another", from)
+		}
+		top, err := n.admit(q.Join)
 		a.Join = &join{Node: q.Join.Node, Topology: top}
 		switch {
 		case errors.Is(err, topology.ErrRemoved):
@@ -106,7 +112,8 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 }
 
 // admit has a node recognised.
-func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
+func (n *Node) admit(j *join) (*topology.Topology, error) {
+	node := j.Node
 	if node.ID == 0 || node.Weight < 1 || node.Weight > maxWeight || len(node.Zone) > maxZone {
 		return nil, fmt.Errorf("a node that joins needs an id, a weight from 1 to %d, and a zone of at most %d bytes", maxWeight, maxZone)
 	}
@@ -117,6 +124,9 @@ func (n *Node) admit(node topology.Node) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		if j.Reborn {
+			return t.Reborn(node.ID)
+		}
 		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {
 			return topology.Topology{}, errNothing // its first answer was lost
 		}

@@ -21,7 +21,7 @@ func ids(list []unkai.NodeID) []string {
 func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []topology.Load) admin.Plan {
 	out := admin.Plan{
 		Kind: string(p.Kind), Nodes: ids(p.Change.Nodes), Weight: p.Weight, Zone: p.Zone, Epoch: uint32(p.Epoch),
-		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000,
+		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000, GivenUp: p.GivenUp,
 		Flows: make([]admin.Flow, len(p.Flows)), Shares: make([]admin.Share, len(p.Nodes)),
 	}
 	q := &out.Quorum
@@ -60,10 +60,14 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 	}
 	before, _, _ := top.Quorum()
 	after, _, _ := p.Quorum()
+	warn(p.GivenUp > 0, "%d of %d buckets GIVE UP the replicas that they have lost: writes that were acknowledged and are on no other replica ARE LOST FOR GOOD; never do this while one of these nodes may come back", p.GivenUp, top.Buckets)
+	lost := top.Lost()
+	warn(lost > 0 && !p.GiveUp, "%d buckets have lost their quorum for good and stay where they are; unkai rebalance --give-up-lost lets them go on with what is left", lost)
 	warn(after < before, "fewer than %d nodes are left: each key will have %d replicas instead of %d", top.N, after, before)
 	warn(p.After < p.Before, "afterwards %d nodes may fail, instead of %d", max(p.After, 0), max(p.Before, 0))
 	warn(p.During < p.Before, "while it runs %d nodes may fail, instead of %d", max(p.During, 0), max(p.Before, 0))
 	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
+	warn(p.Stopped > 0, "%d buckets that are read and written now cannot be while it runs; it does not begin without --force", p.Stopped)
 	for _, id := range p.Roomless {
 		warn(true, "node %v has too little room for what it would get", id)
 	}
@@ -110,6 +114,9 @@ func (n *Node) describeJob(top *topology.Topology, j *topology.Job) admin.Job {
 	if out.State == admin.JobRunning && out.Progress > 0 {
 		out.Left = float64(n.cfg.Now()-j.Begun) / 1000 * (1 - out.Progress) / out.Progress
 	}
+	if took := n.cfg.Now() - j.Begun; took > 0 {
+		out.Rate = float64(j.Moved.Bytes) / float64(took) * 1000
+	}
 	out.Waits = n.waits(top)
 	return out
 }
@@ -129,6 +136,8 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	}
 	wait(2*alive <= len(top.Managers), "more managers: %d of %d are alive", alive, len(top.Managers))
 	wait(top.Job.Paused, "an operator: it is paused")
+	lost := top.Lost()
+	wait(lost > 0, "%d buckets that have lost their quorum for good: see --give-up-lost of unkai detach", lost)
 	var short, joining, leaving int
 	for b := range top.Buckets {
 		r := top.Route(unkai.Bucket(b))

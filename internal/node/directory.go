@@ -24,6 +24,7 @@ import (
 //	decree         the manager's: what it promised about the next one
 //	ballots        up to where the counters of ballots may have been used
 //	book           where the other nodes were last
+//	openings       how often the store was opened
 //	lock           held while a process uses the directory
 //	store/         the engine's
 type directory struct {
@@ -49,6 +50,7 @@ const (
 	decreeFile   = "decree"
 	ballotsFile  = "ballots"
 	bookFile     = "book"
+	openingsFile = "openings"
 	lockFile     = "lock"
 	storeDir     = "store"
 )

@@ -69,9 +69,11 @@ type Node struct {
 	stop         sync.Once
 	done         chan struct{}
 	failed       chan error
+	sight        sight
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error
+	restored     bool // the data directory is an older copy
 }
 
 // opsPerConn is how many operations of a connection may run at once, on average
@@ -120,6 +122,9 @@ func (n *Node) open(ctx context.Context) error {
 	n.id = n.dir.node()
 	n.openAdmin()
 	if err := n.openPeers(); err != nil {
+		return err
+	}
+	if err := n.recall(ctx); err != nil {
 		return err
 	}
 	if err := n.openManager(ctx); err != nil {
@@ -177,6 +182,11 @@ func (n *Node) openManager(ctx context.Context) error {
 		return err
 	}
 	n.manager = m
+	if n.restored {
+		if err := n.readmit(ctx, m); err != nil {
+			return err
+		}
+	}
 	n.managerRef.Store(m)
 	top := m.Topology()
 	if _, ok := top.Node(n.id); !ok {
@@ -244,7 +254,7 @@ func (n *Node) topologyChanged() {
 }
 
 func (n *Node) openStore(ctx context.Context) (err error) {
-	if n.cfg.Store == Memory && !n.dir.created { // what the memory promised before is forgotten
+	if n.cfg.Store == Memory && !n.dir.created && !n.restored { // what the memory promised before is forgotten
 		if err := n.reborn(ctx); err != nil {
 			return err
 		}
@@ -256,19 +266,55 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	case n.cfg.Store == Memory:
 		n.engine, err = memory.Open(memory.Config{Buckets: top.Buckets, Limit: n.cfg.Memory, Now: n.cfg.Now})
 	default:
-		var policy disk.Sync
-		if policy, err = disk.ParseSync(n.cfg.Sync); err != nil {
-			return err
-		}
-		n.engine, err = disk.Open(disk.Config{
-			Dir: filepath.Join(n.cfg.Data, storeDir), Buckets: top.Buckets, Sync: policy,
-			Cache: n.cfg.Cache, Log: n.log, Failed: n.fail, Now: n.cfg.Now,
-		})
+		err = n.openDisk(ctx, top.Buckets)
 	}
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
+	if n.restored {
+		if err := n.disown(); err != nil {
+			return err
+		}
+		return n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+	}
 	return nil
+}
+
+func (n *Node) openDisk(ctx context.Context, buckets int) error {
+	policy, err := disk.ParseSync(n.cfg.Sync)
+	if err != nil {
+		return err
+	}
+	engine, err := disk.Open(disk.Config{
+		Dir: filepath.Join(n.cfg.Data, storeDir), Buckets: buckets, Sync: policy,
+		Cache: n.cfg.Cache, Log: n.log, Failed: n.fail, Now: n.cfg.Now,
+	})
+	if err != nil {
+		return err
+	}
+	n.engine = engine
+	before := openings{n.dir.file(openingsFile)}
+	count, err := before.count()
+	if err != nil {
+		return err
+	}
+	if engine.Openings() <= count && !n.restored {
+		switch alone := len(n.manager.Topology().Nodes) == 1; {
+		case alone && policy != disk.Always:
+			n.log.Warn("the store has lost what was not synced when the power failed", "sync", n.cfg.Sync)
+			return before.note(engine.Openings())
+		case alone:
+			return fmt.Errorf("%s is empty or an older copy, while the rest of %s is not: mount or restore the right one; to begin anew, name another directory with --data", filepath.Join(n.cfg.Data, storeDir), n.cfg.Data)
+		}
+		n.log.Warn("the store is empty or an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
+		if err := n.reborn(ctx); err != nil {
+			return err
+		}
+		if err := n.disown(); err != nil {
+			return err
+		}
+	}
+	return before.note(engine.Openings())
 }
 
 func (n *Node) openRooms() error {

@@ -56,17 +56,24 @@ func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Loa
 // find is the node that an operator means: by its id, a unique beginning of it,
 // or its address for other nodes.
 func (n *Node) find(top *topology.Topology, name string) (unkai.NodeID, error) {
-	var found []unkai.NodeID
+	var found, there []unkai.NodeID
 	where := n.book.nodes()
 	for _, m := range top.Nodes {
 		switch id := m.ID.String(); {
-		case id == name || where[m.ID].Peer == name:
+		case name == "":
+		case id == name:
 			return m.ID, nil
-		case name != "" && strings.HasPrefix(id, name):
+		case where[m.ID].Peer == name:
+			there = append(there, m.ID)
+		case strings.HasPrefix(id, name):
 			found = append(found, m.ID)
 		}
 	}
 	switch {
+	case len(there) == 1:
+		return there[0], nil
+	case len(there) > 1: // one may have come in the place of another
+		return 0, fmt.Errorf("%w: %d nodes were last seen at %s: give the id, which is one of %s", admin.ErrBadRequest, len(there), name, strings.Join(ids(there), ", "))
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
@@ -84,12 +91,15 @@ func (n *Node) find(top *topology.Topology, name string) (unkai.NodeID, error) {
 
 // change is what a wish means for the law.
 func (n *Node) change(top *topology.Topology, w admin.Wish) (topology.Change, error) {
-	c := topology.Change{Kind: topology.Kind(w.Kind), Weight: w.Weight, Zone: w.Zone}
+	c := topology.Change{Kind: topology.Kind(w.Kind), Weight: w.Weight, Zone: w.Zone, GiveUp: w.GiveUpLost}
 	if w.Weight < 0 || w.Weight > maxWeight {
 		return c, fmt.Errorf("%w: a weight is from 1 to %d", admin.ErrBadRequest, maxWeight)
 	}
 	if w.Zone != nil && len(*w.Zone) > maxZone {
 		return c, fmt.Errorf("%w: a zone has at most %d bytes", admin.ErrBadRequest, maxZone)
+	}
+	if len(w.Nodes) > len(top.Nodes) {
+		return c, fmt.Errorf("%w: %d nodes are named, and there are %d", admin.ErrBadRequest, len(w.Nodes), len(top.Nodes))
 	}
 	for _, name := range w.Nodes {
 		id, err := n.find(top, name)
@@ -125,7 +135,7 @@ func refusal(top *topology.Topology, err error) error {
 	switch j := top.Job; {
 	case errors.Is(err, topology.ErrBusy), errors.Is(err, topology.ErrMoving) && j != nil:
 		return fmt.Errorf("%w: job %d (%s) is running, and there is one at a time; wait for it, or end it with unkai job cancel", admin.ErrConflict, j.ID, j.Kind)
-	case errors.Is(err, topology.ErrMoving), errors.Is(err, topology.ErrIdle), errors.Is(err, topology.ErrForgetting):
+	case errors.Is(err, topology.ErrMoving), errors.Is(err, topology.ErrIdle), errors.Is(err, topology.ErrForgetting), errors.Is(err, topology.ErrUndecidable):
 		return fmt.Errorf("%w: %s", admin.ErrConflict, text)
 	}
 	return fmt.Errorf("%w: %s", admin.ErrBadRequest, text)
@@ -146,7 +156,10 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 		if w.Epoch != 0 && uint32(t.Epoch) != w.Epoch && t.Job == nil {
 			return topology.Topology{}, fmt.Errorf("%w: the cluster has changed since the plan was made (epoch %d, now %d); look at a new one", admin.ErrConflict, w.Epoch, t.Epoch)
 		}
-		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now())
+		if err := harm(t, c, w, loads); err != nil {
+			return topology.Topology{}, err
+		}
+		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now(), topology.Away(loads)...)
 		if err != nil {
 			err = refusal(t, err)
 		}
@@ -155,7 +168,25 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 	if err != nil {
 		return admin.Job{}, err
 	}
+	if w.GiveUpLost {
+		o.n.log.Warn("an operator has given up what dead nodes held: some keys may have lost what was acknowledged", "job", next.Job.ID, "nodes", ids(next.Job.Nodes))
+	}
 	return o.n.describeJob(next, next.Job), nil
+}
+
+// harm refuses what nobody can have meant, unless they say that they did.
+func harm(t *topology.Topology, c topology.Change, w admin.Wish, loads []topology.Load) error {
+	p, err := t.Plan(c, loads)
+	switch {
+	case err != nil:
+		return refusal(t, err)
+	case w.Force:
+	case p.Stopped > 0:
+		return fmt.Errorf("%w: %d buckets that are read and written now could not be while it runs: too few nodes of those they go to are alive; say force if that shall be", admin.ErrConflict, p.Stopped)
+	case w.Epoch == 0 && len(p.Roomless) > 0: // nobody has looked at the plan
+		return fmt.Errorf("%w: node %v has too little room for what it would get; say force if that shall be", admin.ErrConflict, p.Roomless[0])
+	}
+	return nil
 }
 
 func (n *Node) decide(ctx context.Context, f func(*topology.Topology) (topology.Topology, error)) (*topology.Topology, error) {
@@ -175,14 +206,21 @@ func (o operator) Jobs(context.Context) (admin.Jobs, error) {
 
 // Steer implements admin.Operator.
 func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, error) {
-	if o.n.topology() == nil {
+	top := o.n.topology()
+	if top == nil {
 		return admin.Jobs{}, errNoTopology
+	}
+	var away []unkai.NodeID
+	for _, m := range top.Nodes {
+		if !o.n.here(m.ID) {
+			away = append(away, m.ID)
+		}
 	}
 	next, err := o.n.decide(ctx, func(t *topology.Topology) (topology.Topology, error) {
 		if order.Job != 0 && (t.Job == nil || t.Job.ID != order.Job) {
 			return topology.Topology{}, fmt.Errorf("%w: job %d does not run", admin.ErrConflict, order.Job)
 		}
-		next, err := steer(t, order)
+		next, err := steer(t, order, away)
 		if err != nil && !errors.Is(err, admin.ErrBadRequest) {
 			err = fmt.Errorf("%w: %s", admin.ErrConflict, strings.TrimPrefix(err.Error(), "topology: "))
 		}
@@ -194,14 +232,14 @@ func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, err
 	return o.n.describeJobs(next), nil
 }
 
-func steer(t *topology.Topology, o admin.Order) (topology.Topology, error) {
+func steer(t *topology.Topology, o admin.Order, away []unkai.NodeID) (topology.Topology, error) {
 	switch o.Do {
 	case "pause":
 		return t.Pause()
 	case "resume":
 		return t.Resume()
 	case "cancel":
-		return t.Cancel()
+		return t.Cancel(away...)
 	case "throttle":
 		if o.Throttle < 0 {
 			return topology.Topology{}, fmt.Errorf("%w: a throttle is in bytes a second, or 0 for none", admin.ErrBadRequest)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -14,9 +15,19 @@ import (
 // manager's place.
 const managerGone = 5 * time.Minute
 
-// watch notes since when nodes have been silent.
+// unwatched is after how long without a look all silence is forgotten: the node
+// may have stood still itself, and knows of nobody how it was meanwhile.
+const unwatched = 4 * stewardLooks
+
+// watch notes since when nodes have been silent. Every steward does, whether it
+// works or not, so that it knows nothing out of date when it comes to work.
 func (s *steward) watch(top *topology.Topology) {
 	now := time.Now()
+	if now.Sub(s.watched) > unwatched {
+		clear(s.silent)
+		clear(s.joined)
+	}
+	s.watched = now
 	for _, m := range top.Nodes {
 		if s.n.here(m.ID) {
 			delete(s.silent, m.ID)
@@ -68,42 +79,45 @@ func (s *steward) replaceDead(ctx context.Context, top *topology.Topology) {
 		return
 	}
 	c := topology.Change{Kind: topology.KindDetach, Nodes: dead}
-	if err := s.mayReplace(ctx, top, c); err != nil {
+	loads, err := s.mayReplace(ctx, top, c)
+	if err != nil {
 		if s.refused != err.Error() {
 			s.refused = err.Error()
 			s.n.log.Warn("a dead node is not replaced by itself", "node", dead[0].String(), "err", err)
 		}
 		return
 	}
-	s.begin(ctx, top, c)
+	s.begin(ctx, top, c, loads)
 }
 
-func (s *steward) mayReplace(ctx context.Context, top *topology.Topology, c topology.Change) error {
+func (s *steward) mayReplace(ctx context.Context, top *topology.Topology, c topology.Change) ([]topology.Load, error) {
 	loads := s.n.loads(ctx, top)
 	for _, l := range loads {
 		if !l.Alive && !slices.Contains(c.Nodes, l.Node) {
-			return fmt.Errorf("node %v is silent too; when several are, an operator has to decide", l.Node)
+			return nil, fmt.Errorf("node %v is silent too; when several are, an operator has to decide", l.Node)
 		}
 	}
 	if len(c.Nodes) > 1 {
-		return fmt.Errorf("%d nodes are dead; when several are, an operator has to decide", len(c.Nodes))
+		return nil, fmt.Errorf("%d nodes are dead; when several are, an operator has to decide", len(c.Nodes))
 	}
 	if seen := s.n.seen(ctx, top, c.Nodes[0]); seen != 0 {
-		return fmt.Errorf("node %v reaches it", seen)
+		return nil, fmt.Errorf("node %v reaches it", seen)
 	}
 	if left := len(top.Attached()) - 1; left < top.N {
-		return fmt.Errorf("without it %d nodes are left, too few for %d replicas of each key", left, top.N)
+		return nil, fmt.Errorf("without it %d nodes are left, too few for %d replicas of each key", left, top.N)
 	}
 	plan, err := top.Plan(c, loads)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case plan.Before < 0 || plan.During < 0:
-		return fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
+		return nil, fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
+	case plan.After < 0 || plan.Stopped > 0:
+		return nil, errors.New("some buckets would be without a quorum afterwards")
 	case len(plan.Roomless) > 0:
-		return fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
+		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}
-	return nil
+	return loads, nil
 }
 
 // seen is a node that reaches another one; 0: nobody does.

@@ -34,6 +34,10 @@ func (n *Node) stats(section string) ([]memcache.Stat, bool) {
 		add("1:mem_requested", s.Bytes)
 		add("active_slabs", 1)
 		add("total_malloced", s.Used)
+	case "cluster":
+		n.clusterStats(add)
+	case "peers":
+		n.peerStats(add)
 	default:
 		return nil, false
 	}
@@ -63,6 +67,7 @@ func (n *Node) generalStats(s store.Stats, add func(string, any)) {
 	c := n.coordinator.Stats()
 	add("unkai_rounds_shared", c.Shared)
 	add("unkai_timeouts", c.Timeouts)
+	n.moreStats(add)
 	add("go_goroutines", runtime.NumGoroutine())
 	add("go_version", runtime.Version())
 }

@@ -15,9 +15,6 @@ const (
 	// stewardLooks is how often the steward looks whether the topology should
 	// change.
 	stewardLooks = 250 * time.Millisecond
-	// attachAfter is how long nodes that joined are waited for, so that several
-	// become one change.
-	attachAfter = 2 * time.Second
 )
 
 // errNothing: the topology is as it should be.
@@ -31,22 +28,34 @@ type steward struct {
 	n       *Node
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
 	silent  map[unkai.NodeID]time.Time // not alive since
+	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
+	waiting string                     // why nodes that joined are not attached; said once
+	looked  unkai.Epoch                // whether there is something to heal
 }
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
-	tick := time.NewTicker(stewardLooks)
-	defer tick.Stop()
+	next := time.NewTimer(stewardLooks)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
-		if top := n.topology(); n.isSteward(top) {
+		top := n.topology()
+		s.watch(top)
+		lead := n.isSteward(top)
+		n.sight.leading(lead, n.cfg.Now())
+		if lead {
 			s.step(ctx, top)
+		} else {
+			clear(s.joined) // of which only who works keeps count
 		}
+		s.watched = time.Now()
+		// From now on: this node's mover has to hear of what was decided, too.
+		next.Reset(stewardLooks)
 	}
 }
 
@@ -72,7 +81,6 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		}
 		return
 	}
-	s.watch(top)
 	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
 		s.switchArrived(ctx, top)
@@ -84,6 +92,7 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 		s.advance(ctx, top)
 	case s.depart(ctx, top):
 	case s.attach(ctx, top):
+	case s.heal(ctx, top):
 	default:
 		s.replaceDead(ctx, top)
 	}
@@ -95,9 +104,10 @@ func (s *steward) advance(ctx context.Context, top *topology.Topology) {
 	if _, ok := top.Advance(nil, 0); !ok {
 		return // it waits
 	}
-	size := top.Sizes(s.n.loads(ctx, top))
+	loads := s.n.loads(ctx, top)
+	size := top.Sizes(loads)
 	s.change(ctx, top, "a job goes on", func(t *topology.Topology) (topology.Topology, error) {
-		next, ok := t.Advance(size, s.n.cfg.Now())
+		next, ok := t.Advance(size, s.n.cfg.Now(), topology.Away(loads)...)
 		if !ok {
 			return topology.Topology{}, errNothing
 		}
@@ -142,38 +152,11 @@ func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
 	})
 }
 
-// attach gives nodes that have joined their share, when no other has come for a
-// while.
-func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
-	now := time.Now()
-	var ready []unkai.NodeID
-	latest := time.Time{}
-	for _, m := range top.Nodes {
-		if m.State != topology.Recognised || m.Manual || !s.n.here(m.ID) {
-			delete(s.joined, m.ID)
-			continue
-		}
-		since, ok := s.joined[m.ID]
-		if !ok {
-			since = now
-			s.joined[m.ID] = now
-		}
-		if since.After(latest) {
-			latest = since
-		}
-		ready = append(ready, m.ID)
-	}
-	if len(ready) == 0 || now.Sub(latest) < attachAfter {
-		return false
-	}
-	return s.begin(ctx, top, topology.Change{Kind: topology.KindAttach, Nodes: ready})
-}
-
 // begin begins a job that nobody has asked for.
-func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change) bool {
-	size := top.Sizes(s.n.loads(ctx, top))
+func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.Change, loads []topology.Load) bool {
+	size := top.Sizes(loads)
 	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
-		next, err := t.Begin(c, size, s.n.cfg.Now())
+		next, err := t.Begin(c, size, s.n.cfg.Now(), topology.Away(loads)...)
 		if err == nil {
 			next.Job.Auto = true
 		}
@@ -200,7 +183,7 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 	var arrived, free []unkai.Bucket
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
-		if top.Arrived(bucket, said[bucket]) {
+		if top.Arrived(bucket, said[bucket]) && top.Serves(bucket, heard) {
 			arrived = append(arrived, bucket)
 		}
 		if top.Heard(bucket, heard) {

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"unkai"
 	"unkai/internal/admin"
-	"unkai/internal/core/quorum"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/coordinator"
 	"unkai/internal/node/replica"
@@ -65,7 +63,8 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for _, id := range top.Managers {
 		out.Managers = append(out.Managers, id.String())
 	}
-	out.Survives, out.Unavailable = n.survives(top)
+	out.Survival = admin.NewSurvival(top, n.here)
+	out.Survives, out.Unavailable = out.Survival.Worst(), out.Survival.Unavailable
 	out.Job = n.describeJobs(top).Running
 	where := n.book.nodes()
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
@@ -80,17 +79,19 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 		wg.Go(func() { n.fillLoad(ctx, m.ID, node) })
 	}
 	wg.Wait()
+	for i, s := range top.Shares() {
+		m := &out.Nodes[i]
+		m.Replicas, m.Present, m.Joining, m.Leaving, m.Ideal = s.Present+s.Joining+s.Leaving, s.Present, s.Joining, s.Leaving, s.Ideal
+	}
 	for b := range top.Buckets {
-		for i, id := range top.Route(unkai.Bucket(b)).Members {
-			at, ok := slices.BinarySearchFunc(top.Nodes, id, func(m topology.Node, id unkai.NodeID) int { return cmp.Compare(m.ID, id) })
-			if !ok {
-				continue
-			}
-			out.Nodes[at].Replicas++
-			if i == 0 {
-				out.Nodes[at].Coordinates++
-			}
+		id := top.Route(unkai.Bucket(b)).Members[0]
+		if at, ok := slices.BinarySearchFunc(top.Nodes, id, func(m topology.Node, id unkai.NodeID) int { return cmp.Compare(m.ID, id) }); ok {
+			out.Nodes[at].Coordinates++
 		}
+	}
+	for _, l := range n.links(top) {
+		at := slices.IndexFunc(out.Nodes, func(m admin.Node) bool { return m.ID == l.Node })
+		out.Nodes[at].Link = &l
 	}
 	return out, nil
 }
@@ -113,30 +114,6 @@ func (n *Node) fillLoad(ctx context.Context, id unkai.NodeID, node *admin.Node) 
 	node.Alive = true
 	node.Listen, node.HTTP, node.Epoch, node.Problem = l.Listen, l.HTTP, l.Epoch, l.State
 	node.Items, node.Bytes, node.Used, node.Limit, node.Connections = l.Items, l.Bytes, l.Used, l.Limit, l.Conns
-}
-
-// survives is how many more nodes may fail before some bucket is without its
-// quorums, and how many buckets are now.
-func (n *Node) survives(top *topology.Topology) (failures, unavailable int) {
-	failures = math.MaxInt
-	for b := range top.Buckets {
-		r := top.Route(unkai.Bucket(b))
-		var alive quorum.Mask
-		for i, id := range r.Members {
-			if n.here(id) {
-				alive = alive.With(i)
-			}
-		}
-		spare := (alive & r.Write.Present.Members).Count() - max(r.Read.Present.Need, r.Write.Present.Need)
-		if r.Moving {
-			spare = min(spare, (alive&r.Write.Joining.Members).Count()-r.Write.Joining.Need)
-		}
-		failures = min(failures, spare)
-		if spare < 0 {
-			unavailable++
-		}
-	}
-	return failures, unavailable
 }
 
 // Locate implements admin.Cluster.

@@ -119,6 +119,9 @@ func (p *Port) Call(to unkai.NodeID, c *Call) {
 	case r != nil && r.call(c):
 	default:
 		p.down.Add(1)
+		if r != nil {
+			r.down.Add(1)
+		}
 		c.end(ErrDown)
 	}
 }

@@ -32,9 +32,12 @@ type remote struct {
 	small atomic.Pointer[outbound]
 	bulk  atomic.Pointer[outbound]
 
-	mu   sync.Mutex // held for the fields below, and while bulk is set
-	addr string
-	said string // the last complaint, so that it is not repeated at every attempt
+	down atomic.Int64 // calls refused because there was no connection
+
+	mu    sync.Mutex // held for the fields below, and while bulk is set
+	addr  string
+	said  string // the last complaint, so that it is not repeated at every attempt
+	count counting
 }
 
 func newRemote(p *Port, id unkai.NodeID, addr string) *remote {
@@ -126,6 +129,7 @@ func (r *remote) keep(o *outbound) {
 // connection ends. It says how long that was.
 func (r *remote) carry(o *outbound, at *atomic.Pointer[outbound], l lane) time.Duration {
 	addr := r.where()
+	r.begins(o)
 	c, err := r.port.dial(r.ctx, addr, l, r.id)
 	began := time.Now()
 	if err == nil {
@@ -139,6 +143,7 @@ func (r *remote) carry(o *outbound, at *atomic.Pointer[outbound], l lane) time.D
 	at.CompareAndSwap(o, nil)
 	o.fail()
 	r.port.remove(o)
+	r.ends(o)
 	r.complain(addr, err)
 	return time.Since(began)
 }
@@ -146,6 +151,7 @@ func (r *remote) carry(o *outbound, at *atomic.Pointer[outbound], l lane) time.D
 func (r *remote) connected(addr string) {
 	r.mu.Lock()
 	r.said = ""
+	r.count.connects++
 	r.mu.Unlock()
 	r.port.mu.Lock()
 	r.port.total.Connects++

@@ -6,6 +6,7 @@ import (
 	"container/heap"
 	"hash/fnv"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing/synctest"
@@ -28,6 +29,7 @@ type bus struct {
 	rng   *rand.Rand
 	queue queue
 	count uint64 // events so far
+	done  uint64 // those of them that have happened
 	trace uint64 // a hash over all of them
 	log   func(e *event)
 }
@@ -45,6 +47,10 @@ type event struct {
 	do   func()
 	plan func(e *event) // of a fresh one: gives it its moment, or drops it
 }
+
+// collectEvery is how many events happen between two runs of the garbage
+// collector. Each leaves some kilobytes behind.
+const collectEvery = 1 << 13
 
 func newBus(seed uint64) *bus {
 	return &bus{wake: make(chan struct{}, 1), rng: rand.New(rand.NewPCG(seed, 0xb05))}
@@ -102,6 +108,9 @@ func (b *bus) run(stop <-chan struct{}) {
 			case <-b.wake:
 			}
 			continue
+		}
+		if b.done++; b.done%collectEvery == 0 {
+			runtime.GC()
 		}
 		e := heap.Pop(&b.queue).(*event)
 		b.note(e)

@@ -94,12 +94,25 @@ func Open(d *Disk, seed uint64, tell func(order []byte, done func())) *Engine {
 	if tell == nil {
 		e.tell = func(_ []byte, done func()) { done() }
 	}
-	for b, k := range d.buckets {
-		e.now.bucket(b).floor = k.floor
-		maps.Copy(e.now.bucket(b).records, k.records)
-	}
+	e.now = *d.clone()
 	go e.sync()
 	return e
+}
+
+func (d *Disk) clone() *Disk {
+	c := &Disk{Lies: d.Lies}
+	for b, k := range d.buckets {
+		c.bucket(b).floor = k.floor
+		maps.Copy(c.bucket(b).records, k.records)
+	}
+	return c
+}
+
+// Durable is a copy of what a crash would leave for certain.
+func (e *Engine) Durable() *Disk {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.disk.clone()
 }
 
 // Crash ends the engine as a loss of power does: of what was not durable the

@@ -1,8 +1,12 @@
 package sim
 
 import (
+	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"unkai"
 )
 
 // faults has something go wrong every few seconds, until a moment.
@@ -45,6 +49,8 @@ func (w *World) fault() {
 		{"heal", 20, w.mend},
 		{"clock", 8, func() { w.turnClock(h) }},
 		{"join", 8, w.join},
+		{"backup", 8, func() { w.backUp(h) }},
+		{"restore", 14, func() { w.restore(h) }},
 		{"job", 14, w.job},
 	}
 	all := 0
@@ -88,6 +94,45 @@ func (w *World) powerCut() {
 			w.restart(h, 5*time.Second)
 		}
 	}
+}
+
+// copied is an old copy of all that a host keeps.
+type copied struct {
+	dir  string
+	disk *Disk
+	id   unkai.NodeID
+	at   time.Time
+}
+
+// backUp copies what a host keeps, which may be running.
+func (w *World) backUp(h *host) {
+	if h.endpoint == nil || w.cfg.Memory {
+		return
+	}
+	h.copies++
+	c := copied{filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.copy%d", h.number, h.copies)), h.engine.Durable(), h.endpoint.id, time.Now()}
+	if err := inherit(h.dir, c.dir); err != nil {
+		w.fail(err)
+		return
+	}
+	h.copy = c
+}
+
+// restore puts an old copy in the place of what a host keeps. The node finds out,
+// if others have heard of it since and can be asked: that is its promise.
+func (w *World) restore(h *host) {
+	const age = 15 * time.Second
+	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
+	if h.endpoint == nil || h.copy.id != h.endpoint.id || time.Since(h.copy.at) < age || stalled || w.unsettled() != "" || w.attached() < 3 {
+		return
+	}
+	w.logf("RESTORED host %d to what it was at %v", h.number, h.copy.at)
+	w.result.Faults["restored"]++
+	w.mend()
+	w.crash(h)
+	h.dir, h.disk = h.copy.dir, h.copy.disk
+	h.copy = copied{}
+	w.start(h)
 }
 
 // stall holds up everything that a host sends and receives.

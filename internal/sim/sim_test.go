@@ -105,3 +105,16 @@ func TestASeedIsOneRun(t *testing.T) {
 		}
 	}
 }
+
+// A disk that calls writes durable that are not is found out.
+func TestADiskThatLiesIsFoundOut(t *testing.T) {
+	const most = 30
+	for s := range uint64(most) {
+		cfg := drawn(s + 1)
+		cfg.Lies, cfg.Memory, cfg.Nodes = true, false, 3
+		if r := run(t, cfg); r.Err != nil || !r.History.Judge(time.Minute).OK {
+			return
+		}
+	}
+	t.Errorf("%d worlds have not found it", most)
+}

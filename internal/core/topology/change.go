@@ -31,7 +31,7 @@ func (t *Topology) next() Topology {
 		job := *t.Job
 		next.Job = &job
 	}
-	next.routes, next.held = nil, 0
+	next.routes, next.held, next.given = nil, 0, 0
 	return next
 }
 
@@ -106,6 +106,9 @@ func (t *Topology) Reborn(id unkai.NodeID) (Topology, error) {
 		if n.ID != id {
 			continue
 		}
+		if j := next.Job; j != nil && j.Outcome == Running && j.Kind == KindReplace && j.Nodes[1] == id {
+			j.Passed, j.Held = append(slices.Clone(j.Passed), n.Seat), true
+		}
 		if err := next.seat(n); err != nil {
 			return Topology{}, err
 		}
@@ -122,21 +125,30 @@ func (t *Topology) Reborn(id unkai.NodeID) (Topology, error) {
 
 // bereave lets no bucket wait for a seat that has passed. A joining set with one in
 // it would never have its quorum for certain: it is dropped as by Cancel, and the
-// bucket sets out again with the next change. A set of which all have passed has
-// lost what it held, unless the set that is leaving still has it all.
+// bucket sets out again with the job, or the next change. A set of which all have passed has
+// lost what it held, and one with fewer left than a quorum cannot tell it any more:
+// then the set that is leaving, which still has it all, is the one again.
 func (t *Topology) bereave() {
+	drop := func() {
+		if t.Job != nil && t.Job.Outcome == Running {
+			t.Job.Held = true // it sends them again
+		}
+	}
 	for b := range t.Sets {
 		s := &t.Sets[b]
-		passed := func(seat unkai.Seat) bool { return !t.anySeated([]unkai.Seat{seat}) }
-		if slices.ContainsFunc(s.Joining, passed) {
+		if slices.ContainsFunc(s.Joining, t.passed) {
+			drop()
 			*s = Set{Epoch: t.Epoch, Replicas: s.Replicas, Strays: t.strays(s, s.Joining)}
 		}
+		none := !t.anySeated(s.Replicas)
 		switch {
-		case t.anySeated(s.Replicas):
-		case len(s.Joining) > 0:
+		case none && len(s.Joining) > 0:
 			*s = Set{Epoch: t.Epoch, Replicas: s.Joining, Strays: s.Strays}
-		case t.anySeated(s.Leaving):
-			*s = Set{Epoch: t.Epoch, Replicas: s.Leaving, Strays: s.Strays}
+		case none && t.anySeated(s.Leaving), len(s.Leaving) > 0 && !t.able(s.Replicas) && t.able(s.Leaving):
+			drop()
+			back := Set{Epoch: t.Epoch, Replicas: s.Leaving, Strays: s.Strays}
+			back.Strays = t.strays(&back, s.Replicas)
+			*s = back
 		}
 	}
 }

@@ -28,6 +28,10 @@ type Change struct {
 	// Weight and Zone of the nodes that are weighed; 0 and nil leave them.
 	Weight int     `json:"weight,omitempty"`
 	Zone   *string `json:"zone,omitempty"`
+	// GiveUp says that what the nodes which are detached hold, and what incarnations
+	// that have passed held, will never come back: buckets that have lost their
+	// quorum so go on with the replicas that are left. For detach and rebalance.
+	GiveUp bool `json:"give_up,omitempty"`
 }
 
 // Job is a change that is under way, or was. All that is known of it is in the
@@ -47,6 +51,8 @@ type Job struct {
 	Held bool `json:"held,omitempty"`
 
 	Before []Node `json:"before,omitempty"` // the nodes it is about, for Cancel
+	// Passed are the seats that the new node of a replace has had since it began.
+	Passed []unkai.Seat `json:"passed,omitempty"`
 }
 
 // Outcome is how a job ended.
@@ -98,8 +104,34 @@ var (
 	ErrForgetting = errors.New("a node that shall hold them has yet to forget what it held of them before; try again when it is alive")
 )
 
-// Apply is the topology in which what a change wants is on its way.
-func (t *Topology) Apply(c Change) (Topology, error) {
+// Apply is the topology in which what a change wants is on its way. Nodes that are
+// gone, as far as somebody can tell, do not become managers while others can.
+func (t *Topology) Apply(c Change, gone ...unkai.NodeID) (Topology, error) {
+	from, given := t, 0
+	if c.GiveUp {
+		left, lost, err := t.giveUp(c, gone)
+		if err != nil {
+			return Topology{}, err
+		}
+		from, given = &left, lost
+	}
+	next, err := from.apply(c)
+	if err == nil && c.GiveUp {
+		next.given = given
+		err = next.allHeld()
+	}
+	if err != nil || len(gone) == 0 {
+		return next, err
+	}
+	return next, next.reelect(t.Managers, gone)
+}
+
+func (t *Topology) apply(c Change) (Topology, error) {
+	for i, id := range c.Nodes {
+		if slices.Contains(c.Nodes[:i], id) {
+			return Topology{}, fmt.Errorf("topology: node %v is named twice", id)
+		}
+	}
 	switch c.Kind {
 	case KindAttach:
 		return t.applyAttach(c)
@@ -137,14 +169,18 @@ func (t *Topology) applyAttach(c Change) (Topology, error) {
 }
 
 // Begin is the topology in which a change is a job that runs. Size gives what a
-// bucket is thought to hold; nil: nobody knows.
-func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64) (Topology, error) {
-	if j := t.Job; j != nil {
+// bucket is thought to hold; nil: nobody knows. For gone see Apply.
+func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64, gone ...unkai.NodeID) (Topology, error) {
+	ending := t.Job != nil && c.GiveUp && t.Job.Outcome == Cancelled // which it may never do otherwise
+	if j := t.Job; j != nil && !ending {
 		return Topology{}, fmt.Errorf("topology: job %d is running (%s): %w", j.ID, j.Kind, ErrBusy)
 	}
-	next, err := t.Apply(c)
+	next, err := t.Apply(c, gone...)
 	if err != nil {
 		return Topology{}, err
+	}
+	if ending {
+		next.end(now)
 	}
 	next.Jobs++
 	next.Job = &Job{ID: next.Jobs, Change: c, Begun: now, Held: next.held > 0}
@@ -166,58 +202,13 @@ func (t *Topology) plan(size func(unkai.Bucket) int64) {
 	}
 }
 
-// Advance is the next topology of a job of which nothing is on its way: either
-// buckets set out that had to wait, or the job has ended. False: there is no such
-// job, or it still waits.
-func (t *Topology) Advance(size func(unkai.Bucket) int64, now int64) (Topology, bool) {
-	j := t.Job
-	if j == nil || t.Moving() > 0 {
-		return Topology{}, false
-	}
-	if j.Outcome == Running && (j.Held || t.holdsLeaving()) {
-		return t.resend(size)
-	}
-	next, ok := t.Depart()
-	if !ok {
-		next = t.next()
-	}
-	next.end(now)
-	return next, true
-}
-
-// resend sends buckets on their way that could not set out before.
-func (t *Topology) resend(size func(unkai.Bucket) int64) (Topology, bool) {
-	next := t.next()
-	moved := false
-	if c := t.Job.Change; c.Kind == KindReplace {
-		from, _ := t.Node(c.Nodes[0])
-		to, _ := t.Node(c.Nodes[1])
-		if from.State == Leaving && to.State == Attached {
-			next.handOver(from.Seat, to.Seat)
-			moved = true
-		}
-	}
-	if !moved {
-		next.move()
-	}
-	next.Job.Held = next.held > 0
-	next.plan(size)
-	return next, next.Moving() > 0 || !next.Job.Held && t.Job.Held
-}
-
-// holdsLeaving reports whether a leaving node is still named by a set.
-func (t *Topology) holdsLeaving() bool {
-	named := t.named()
-	return slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Leaving && named[n.Seat] })
-}
-
 // end puts the job to those that have ended.
 func (t *Topology) end(now int64) {
 	j := t.Job
 	if j.Outcome == Running {
 		j.Outcome = Done
 	}
-	j.Ended, j.Paused, j.Held, j.Before = now, false, false, nil
+	j.Ended, j.Paused, j.Held, j.Before, j.Passed = now, false, false, nil, nil
 	t.History = append(t.History, *j)
 	if more := len(t.History) - maxHistory; more > 0 {
 		t.History = t.History[more:]
@@ -259,41 +250,5 @@ func (t *Topology) Limit(throttle int64) (Topology, error) {
 	}
 	next := t.next()
 	next.Throttle = throttle
-	return next, nil
-}
-
-// Cancel is the topology in which the buckets that were not switched yet stay
-// where they are. Those that were stay where they went: their new replicas hold
-// what was accepted since. The nodes are again what they were, except that one
-// which holds buckets by now stays attached, with less than its share.
-//
-// Nothing is lost by dropping a joining set. As long as a bucket is joining, every
-// promise is asked of the present set and everything accepted needs W of it: it
-// has been a register of its own all the time, and the joining set only made it
-// harder to have something chosen.
-func (t *Topology) Cancel() (Topology, error) {
-	next, err := t.running()
-	if err != nil {
-		return Topology{}, err
-	}
-	for b := range next.Sets {
-		if s := &next.Sets[b]; len(s.Joining) > 0 {
-			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Joining)}
-		}
-	}
-	named := next.named()
-	for _, was := range next.Job.Before {
-		n, err := next.member(was.ID)
-		if err != nil {
-			continue // it had nothing and has left
-		}
-		n.Weight, n.Zone = was.Weight, was.Zone
-		if n.State = Recognised; named[n.Seat] {
-			n.State = Attached
-		}
-		n.Manual = n.State == Recognised && was.State == Recognised // or it would be attached again at once
-	}
-	next.Job.Outcome, next.Job.Paused, next.Job.Held = Cancelled, false, false
-	next.elect(nil)
 	return next, nil
 }

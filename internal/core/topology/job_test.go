@@ -72,12 +72,12 @@ func TestOneJobAtATime(t *testing.T) {
 	if len(h) != 1 || h[0].Outcome != topology.Done || h[0].Moved != planned || h[0].Ended != 2000 || len(top.Nodes) != 3 {
 		t.Errorf("%+v", h)
 	}
-	for _, f := range []func() (topology.Topology, error){top.Pause, top.Resume, top.Cancel} {
+	for _, f := range []func() (topology.Topology, error){top.Pause, top.Resume, func() (topology.Topology, error) { return top.Cancel() }} {
 		if _, err := f(); !errors.Is(err, topology.ErrIdle) {
 			t.Error(err)
 		}
 	}
-	for _, c := range []topology.Change{{}, {Kind: "dance"}, detach(), attach(), attach(10), attach(99), {Kind: topology.KindReplace, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}}} {
+	for _, c := range []topology.Change{{}, {Kind: "dance"}, detach(), attach(), attach(10), attach(99), {Kind: topology.KindReplace, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10}, Weight: 1001}, {Kind: topology.KindWeigh, Nodes: []unkai.NodeID{10, 12, 10}, Weight: 2}, detach(12, 12)} {
 		if _, err := top.Begin(c, nil, 1); err == nil {
 			t.Errorf("%+v", c)
 		}
@@ -293,7 +293,7 @@ func TestAPlanIsWhatHappens(t *testing.T) {
 			}
 			plan, err := top.Plan(c, loads)
 			size := top.Sizes(loads)
-			next, berr := top.Begin(c, size, 5)
+			next, berr := top.Begin(c, size, 5, topology.Away(loads)...)
 			if (err == nil) != (berr == nil) {
 				t.Fatalf("%+v: the plan says %v, the job %v", c, err, berr)
 			}
@@ -406,5 +406,29 @@ func TestPlanTellsOfDanger(t *testing.T) {
 	plan, err = top.Plan(detach(11), loads)
 	if err != nil || !reflect.DeepEqual(plan.Roomless, []unkai.NodeID{10}) || plan.Before != 1 || plan.After != 1 {
 		t.Errorf("%+v, %v", plan, err)
+	}
+}
+
+// Cancel takes back what the job did, and nothing else.
+func TestCancelTakesBackItsOwnOnly(t *testing.T) {
+	start := joined(t, forgotten(grown(t, first(t, 3, 2, 2), 11, 12)), topology.Node{ID: 14, Weight: 2})
+	zone := "z"
+	top := begun(t, start, topology.Change{Kind: topology.KindWeigh, Nodes: []unkai.NodeID{11, 12, 14}, Weight: 3, Zone: &zone})
+	for i := range top.Nodes {
+		if top.Nodes[i].ID == 12 {
+			top.Nodes[i].Weight, top.Nodes[i].Zone = 5, "y" // it has said so itself meanwhile
+		}
+	}
+	next, err := top.Cancel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range start.Nodes {
+		if want.ID == 12 {
+			want.Weight, want.Zone = 5, "y"
+		}
+		if next.Nodes[i] != want {
+			t.Errorf("%+v, want %+v", next.Nodes[i], want)
+		}
 	}
 }

@@ -115,8 +115,8 @@ func (t *Topology) Weigh(c Change) (Topology, error) {
 	if err != nil {
 		return Topology{}, err
 	}
-	if c.Weight < 0 || c.Weight == 0 && c.Zone == nil {
-		return Topology{}, fmt.Errorf("topology: a weight is 1 or more, not %d", c.Weight)
+	if c.Weight < 0 || c.Weight > MaxWeight || c.Weight == 0 && c.Zone == nil {
+		return Topology{}, fmt.Errorf("topology: a weight is from 1 to %d, not %d", MaxWeight, c.Weight)
 	}
 	for _, id := range c.Nodes {
 		n, err := next.member(id)

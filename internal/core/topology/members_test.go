@@ -28,7 +28,7 @@ func done(t interface{ Fatal(...any) }, top topology.Topology) topology.Topology
 		next, ok := top.Depart()
 		if !ok && leaving { // somebody had something left to forget
 			var err error
-			if next, err = top.Rebalance(); err != nil {
+			if next, err = top.Apply(topology.Change{Kind: topology.KindRebalance, GiveUp: top.Lost() > 0}); err != nil {
 				t.Fatal(err)
 			}
 		} else if !ok {

@@ -35,6 +35,7 @@ func (t *Topology) send(b int, target []unkai.Seat) {
 		t.held++ // it is sent when they have forgotten it
 	case !t.anySeated(s.Replicas): // all who held it have lost it
 		s.Replicas, s.Epoch = target, t.Epoch
+	case t.lost(s.Replicas, t.passed): // it would never arrive; see Change.GiveUp
 	default:
 		s.Joining, s.Epoch = target, t.Epoch
 	}
@@ -59,6 +60,17 @@ func (t *Topology) anySeated(seats []unkai.Seat) bool {
 		_, ok := t.Seated(s)
 		return ok
 	})
+}
+
+// passed reports whether a seat is nobody's any more.
+func (t *Topology) passed(s unkai.Seat) bool {
+	_, ok := t.Seated(s)
+	return !ok
+}
+
+// Gaps reports whether a bucket has fewer replicas than its set has places.
+func (t *Topology) Gaps() bool {
+	return slices.ContainsFunc(t.Sets, func(s Set) bool { return slices.ContainsFunc(s.Replicas, t.passed) })
 }
 
 func sameMembers(a, b []unkai.Seat) bool {
@@ -105,6 +117,12 @@ func (t *Topology) Arrived(b unkai.Bucket, settled []unkai.Seat) bool {
 	return said >= len(s.Replicas)-write+1
 }
 
+// Serves reports whether these seats are enough of a bucket's joining set to read
+// and write it there.
+func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
+	return t.spareOf(t.Sets[b].Joining, func(s unkai.Seat) bool { return !slices.Contains(present, s) }) >= 0
+}
+
 // Switch is the topology in which these buckets are read at their joining sets.
 // Size gives what was brought of a bucket to each new replica, in bytes, for
 // the account of the job; nil: nobody knows.
@@ -123,10 +141,16 @@ func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64)
 
 // Heard reports whether so many replicas know of the epoch in which a bucket was
 // switched that those who do not can neither answer a read nor accept anything
-// without them: then the leaving set is not needed any more.
+// without them: then the leaving set is not needed any more. It is as long as the
+// replicas have lost their quorum for good.
 func (t *Topology) Heard(b unkai.Bucket, heard []unkai.Seat) bool {
 	s := &t.Sets[b]
-	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard)
+	return len(s.Leaving) > 0 && t.outnumber(s.Leaving, heard) && (t.able(s.Replicas) || !t.anySeated(s.Leaving))
+}
+
+// able reports whether a set has not lost its quorums for good.
+func (t *Topology) able(set []unkai.Seat) bool {
+	return t.spareOf(set, t.passed) >= 0
 }
 
 // outnumber reports whether the seats of a set that have heard of an epoch are so

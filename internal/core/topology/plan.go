@@ -29,8 +29,12 @@ type Plan struct {
 	// are, before some bucket cannot be read and written.
 	Before, During, After int
 	// Waiting are the buckets of which too few replicas are alive: they do not
-	// move until these are back.
-	Waiting int
+	// move until these are back. Stopped are those of them that can be read and
+	// written now, and cannot be once it has begun.
+	Waiting, Stopped int
+	// GivenUp are the buckets that may lose acknowledged writes, because the change
+	// gives up replicas without which there is no quorum.
+	GivenUp int
 	// Milliseconds it takes at the present throttle at least; 0: there is none.
 	Milliseconds int64
 	// Roomless are nodes that have too little room for what they would get.
@@ -93,11 +97,11 @@ func (t *Topology) Sizes(loads []Load) func(unkai.Bucket) int64 {
 // Plan tells what a change would do. It is made of the very topology that the
 // change begins with, so that nothing else can happen.
 func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
-	next, err := t.Apply(c)
+	next, err := t.Apply(c, Away(loads)...)
 	if err != nil {
 		return Plan{}, err
 	}
-	if next.held > 0 {
+	if next.held > 0 && !c.GiveUp { // which is the only way for some to come to forget
 		return Plan{}, fmt.Errorf("topology: %d buckets cannot set out yet: %w", next.held, ErrForgetting)
 	}
 	size := t.Sizes(loads)
@@ -110,6 +114,8 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	p.Before, _ = t.survives(dead)
 	p.During, p.Waiting = next.survives(dead)
 	p.After, _ = after.survives(dead)
+	p.GivenUp = next.given
+	p.Stopped = t.stopped(&next, dead)
 	p.flows(size, dead)
 	p.shares(t, &after, loads, size)
 	p.duration(size, dead)
@@ -128,35 +134,6 @@ func (t *Topology) arrived() Topology {
 		}
 	}
 	return next
-}
-
-// survives is how many more nodes may fail before some bucket is without its
-// quorums, and how many buckets on their way are now.
-func (t *Topology) survives(dead func(unkai.Seat) bool) (failures, waiting int) {
-	failures = math.MaxInt
-	for b := range t.Sets {
-		s := &t.Sets[b]
-		read, write := t.needs(len(s.Replicas))
-		spare := alive(s.Replicas, dead) - max(read, write)
-		if len(s.Joining) > 0 {
-			_, write := t.needs(len(s.Joining))
-			spare = min(spare, alive(s.Joining, dead)-write)
-			if spare < 0 {
-				waiting++
-			}
-		}
-		failures = min(failures, spare)
-	}
-	return failures, waiting
-}
-
-func alive(seats []unkai.Seat, dead func(unkai.Seat) bool) (n int) {
-	for _, s := range seats {
-		if !dead(s) {
-			n++
-		}
-	}
-	return n
 }
 
 func (p *Plan) flows(size func(unkai.Bucket) int64, dead func(unkai.Seat) bool) {

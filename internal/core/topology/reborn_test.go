@@ -103,3 +103,36 @@ func TestTheLeavingSetStillHasIt(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Two of the new replicas are reborn before the old ones have left: those hold all
+// that was accepted, and the third must forget what it was brought.
+func TestTheLeavingSetKeepsTheQuorum(t *testing.T) {
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 6; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top.Sets[0] = Set{Epoch: top.Epoch, Replicas: []unkai.Seat{4, 5, 6}, Leaving: []unkai.Seat{1, 2, 3}}
+	top = sealed(t)(top.Reborn(4))
+	if s := top.Sets[0]; !sameMembers(s.Replicas, []unkai.Seat{4, 5, 6}) {
+		t.Fatalf("one is reborn, and the others are a quorum: %+v", s)
+	}
+	top = sealed(t)(top.Reborn(5))
+	if s := top.Sets[0]; !sameMembers(s.Replicas, []unkai.Seat{1, 2, 3}) || len(s.Leaving) > 0 || !sameMembers(s.Strays, []unkai.Seat{6}) || s.Epoch != top.Epoch {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Neither set has its quorum any more: neither is released.
+func TestNothingIsReleasedWithoutAQuorum(t *testing.T) {
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 6; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top.Sets[0] = Set{Epoch: top.Epoch, Replicas: []unkai.Seat{4, 5, 6}, Leaving: []unkai.Seat{1, 2, 3}}
+	for _, id := range []unkai.NodeID{1, 2, 4, 5} {
+		top = sealed(t)(top.Reborn(id))
+	}
+	if s := top.Sets[0]; len(s.Leaving) == 0 || top.Heard(0, []unkai.Seat{3, 6}) {
+		t.Errorf("%+v is released", s)
+	}
+}

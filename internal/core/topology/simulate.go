@@ -35,9 +35,16 @@ func (l Layout) Simulate() ([]Step, error) {
 		return nil, fmt.Errorf("topology: %d nodes are more than %d", l.Nodes+l.Add, maxSimulated)
 	}
 	for _, w := range l.Weights {
-		if w < 1 {
-			return nil, fmt.Errorf("topology: a weight is 1 or more, not %d", w)
+		if w < 1 || w > MaxWeight {
+			return nil, fmt.Errorf("topology: a weight is from 1 to %d, not %d", MaxWeight, w)
 		}
+	}
+	sum := 0
+	for i := range l.Nodes + l.Add {
+		sum += l.node(i).Weight
+	}
+	if sum > maxSimulatedWeight {
+		return nil, fmt.Errorf("topology: nodes that weigh %d together are more than %d", sum, maxSimulatedWeight)
 	}
 	t := New(1, l.Buckets, l.N, l.N/2+1, l.N/2+1, l.node(0))
 	if err := t.Seal(); err != nil {
@@ -89,6 +96,9 @@ func (l Layout) Simulate() ([]Step, error) {
 
 // maxSimulated is how many nodes somebody may think of.
 const maxSimulated = 1000
+
+// maxSimulatedWeight is how much they may weigh together: each unit takes memory.
+const maxSimulatedWeight = 20_000
 
 // node is the i-th node of a layout. Its id is far from its neighbours', as
 // random ids are.

@@ -44,7 +44,7 @@ func TestSimulate(t *testing.T) {
 			}
 		}
 	})
-	for _, l := range []topology.Layout{{}, {Nodes: 3, Buckets: 100, N: 3}, {Nodes: 3, Buckets: 64}, {Nodes: 3, Buckets: 64, N: 3, Remove: 3}, {Nodes: 3, Buckets: 64, N: 3, Weights: []int{0}}, {Nodes: 3000, Buckets: 64, N: 3}} {
+	for _, l := range []topology.Layout{{}, {Nodes: 3, Buckets: 100, N: 3}, {Nodes: 3, Buckets: 64}, {Nodes: 3, Buckets: 64, N: 3, Remove: 3}, {Nodes: 3, Buckets: 64, N: 3, Weights: []int{0}}, {Nodes: 3, Buckets: 64, N: 3, Weights: []int{1001}}, {Nodes: 2, Add: 1, Buckets: 64, N: 3, Weights: []int{1 << 62}}, {Nodes: 100, Buckets: 64, N: 3, Weights: []int{1000}}, {Nodes: 3000, Buckets: 64, N: 3}} {
 		if _, err := l.Simulate(); err == nil {
 			t.Errorf("%+v", l)
 		}

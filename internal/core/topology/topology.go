@@ -45,6 +45,7 @@ type Topology struct {
 
 	routes []Route
 	held   int // buckets that could not set out in this change, because of strays
+	given  int // buckets of which replicas were given up in this change
 }
 
 // Node is a member in its present incarnation.
@@ -58,6 +59,9 @@ type Node struct {
 	// Manual says that the operator attaches it, and nobody else.
 	Manual bool `json:"manual,omitempty"`
 }
+
+// MaxWeight is the most that a node can weigh.
+const MaxWeight = 1000
 
 // Set is who holds one bucket. While it is on its way from one set of replicas
 // to another, what is written needs both, and what is read needs Replicas only:
@@ -152,7 +156,7 @@ func (t *Topology) validate() error {
 			return fmt.Errorf("node %v is out of order", n.ID)
 		case n.Seat == 0 || n.Seat > t.Seats:
 			return fmt.Errorf("node %v has seat %d of %d", n.ID, n.Seat, t.Seats)
-		case n.Weight < 1:
+		case n.Weight < 1 || n.Weight > MaxWeight:
 			return fmt.Errorf("node %v has weight %d", n.ID, n.Weight)
 		}
 	}

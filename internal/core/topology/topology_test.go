@@ -278,6 +278,7 @@ func TestSealRefuses(t *testing.T) {
 		"nodes":    func(t *topology.Topology) { t.Nodes = nil },
 		"order":    func(t *topology.Topology) { t.Nodes[0], t.Nodes[1] = t.Nodes[1], t.Nodes[0] },
 		"seat":     func(t *topology.Topology) { t.Nodes[0].Seat = 9 },
+		"heavy":    func(t *topology.Topology) { t.Nodes[0].Weight = 1001 },
 		"weight":   func(t *topology.Topology) { t.Nodes[0].Weight = 0 },
 		"managers": func(t *topology.Topology) { t.Managers = []unkai.NodeID{99} },
 		"sets":     func(t *topology.Topology) { t.Sets = t.Sets[1:] },

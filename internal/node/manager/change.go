@@ -206,6 +206,7 @@ func (m *Manager) decided(base *topology.Topology, chosen []byte) error {
 // round asks all managers of the base one thing and counts until it is decided.
 // It reports whether somebody knew a newer topology.
 func (m *Manager) round(ctx context.Context, p *attempt, q question) (newer bool) {
+	m.rounds.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout)
 	defer cancel()
 	type reply struct {

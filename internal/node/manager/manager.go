@@ -72,6 +72,8 @@ type Manager struct {
 	running sync.WaitGroup
 	turn    chan struct{} // held by who proposes a change at this node
 
+	rounds, learned, since atomic.Int64 // for Stats
+
 	mu     sync.Mutex // of what is below; never held while another node is asked
 	text   []byte     // the current topology, encoded
 	unsure bool       // it may not be what stands after a restart
@@ -114,6 +116,7 @@ func (m *Manager) load(first func() (topology.Topology, error)) error {
 	}
 	m.text = b
 	m.current.Store(t)
+	m.since.Store(m.cfg.Now())
 	b, err = m.cfg.Decree.Load()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -189,6 +192,7 @@ func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
 	}
 	m.text = text
 	m.current.Store(t)
+	m.noted()
 	m.schedule()
 	m.mu.Unlock()
 	if old != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,12 @@ import (
 // passage lets those questions and answers through that a test wants.
 type passage struct {
 	all  map[unkai.NodeID]*manager.Manager
-	pass func(from, to unkai.NodeID, do string) (there, back bool)
+	rule atomic.Pointer[func(from, to unkai.NodeID, do string) (there, back bool)]
+}
+
+// let changes the rule, also while questions are under way.
+func (p *passage) let(rule func(from, to unkai.NodeID, do string) (there, back bool)) {
+	p.rule.Store(&rule)
 }
 
 type passageWire struct {
@@ -34,7 +40,7 @@ func (w passageWire) Ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte
 	if err := json.Unmarshal(q, &head); err != nil {
 		return nil, err
 	}
-	there, back := w.n.pass(w.from, to, head.Do)
+	there, back := (*w.n.rule.Load())(w.from, to, head.Do)
 	time.Sleep(time.Millisecond)
 	var a []byte
 	if there {
@@ -94,23 +100,23 @@ func TestABallotIsForOneTopology(t *testing.T) {
 			return err
 		}
 		// 1: only the first manager accepts, and its answer is lost.
-		net.pass = func(_, to unkai.NodeID, do string) (bool, bool) {
+		net.let(func(_, to unkai.NodeID, do string) (bool, bool) {
 			return do == "prepare" || to == ms[0], do == "prepare"
-		}
+		})
 		t.Log("first change:", change(x, 50))
 		// 2: the others decide another one; nobody is told.
-		net.pass = func(_, to unkai.NodeID, do string) (bool, bool) {
+		net.let(func(_, to unkai.NodeID, do string) (bool, bool) {
 			ok := to != ms[0] && do != "tell"
 			return ok, ok
-		}
+		})
 		if err := change(x, 60); err != nil {
 			t.Fatal("second change: ", err)
 		}
 		// 3: the first manager finishes what it has accepted, with the second.
-		net.pass = func(from, to unkai.NodeID, do string) (bool, bool) {
+		net.let(func(from, to unkai.NodeID, do string) (bool, bool) {
 			ok := to == ms[1] && from != x && do != "tell"
 			return ok, ok
-		}
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		t.Log("finish:", net.all[ms[0]].Finish(ctx))
@@ -154,7 +160,7 @@ func TestAFlushThatAnotherHasMade(t *testing.T) {
 				}
 			}()
 		}
-		net.pass = func(_, to unkai.NodeID, _ string) (bool, bool) { return to != 2, to != 2 }
+		net.let(func(_, to unkai.NodeID, _ string) (bool, bool) { return to != 2, to != 2 })
 		if err := net.all[1].Flush(0); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +168,7 @@ func TestAFlushThatAnotherHasMade(t *testing.T) {
 		if heard := net.all[2].Topology().Epoch; heard >= first {
 			t.Fatalf("the second has heard of epoch %d", heard)
 		}
-		net.pass = func(unkai.NodeID, unkai.NodeID, string) (bool, bool) { return true, true }
+		net.let(func(unkai.NodeID, unkai.NodeID, string) (bool, bool) { return true, true })
 		if err := net.all[2].Flush(0); err != nil {
 			t.Fatal(err)
 		}

@@ -128,6 +128,8 @@ type Engine struct {
 	db     *pebble.DB
 	space  *space
 
+	openings uint64 // so far, with this one
+
 	shards [shardCount]shard
 	floors []atomic.Uint64 // by bucket, as the next two
 	gens   []atomic.Uint32 // counts drops: what is cached of an older one is void

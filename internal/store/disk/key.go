@@ -27,6 +27,7 @@ const (
 var (
 	formatKey = metaKey("format")
 	countsKey = metaKey("counts")
+	opensKey  = metaKey("openings")
 )
 
 func metaKey(name string) []byte { return append([]byte{metaSpace}, name...) }

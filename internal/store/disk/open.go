@@ -113,6 +113,9 @@ func (e *Engine) open() error {
 	if err := e.readMeta(fresh); err != nil {
 		return err
 	}
+	if err := e.countOpening(); err != nil {
+		return err
+	}
 	if e.cfg.Sync == Always {
 		if err := e.unmark(); err != nil {
 			return err
@@ -257,6 +260,35 @@ func (e *Engine) readMeta(fresh bool) error {
 	}
 	return e.dropUnfinished()
 }
+
+// countOpening counts, durably, how often the store was opened.
+func (e *Engine) countOpening() error {
+	v, closer, err := e.db.Get(opensKey)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+	case err != nil:
+		return fmt.Errorf("reading how often the store was opened: %w", err)
+	default:
+		v, err = unseal(opensKey, append([]byte(nil), v...))
+		if err = errors.Join(err, closer.Close()); err == nil && len(v) != 8 {
+			err = errMeta
+		}
+		if err != nil {
+			return fmt.Errorf("reading how often the store was opened: %w", err)
+		}
+		e.openings = binary.LittleEndian.Uint64(v)
+	}
+	e.openings++
+	b := e.db.NewBatch()
+	if err := b.Set(opensKey, seal(opensKey, binary.LittleEndian.AppendUint64(nil, e.openings)), nil); err != nil {
+		return fmt.Errorf("counting that the store was opened: %w", err)
+	}
+	return e.once(b)
+}
+
+// Openings is how often the store was opened, this time included. A store that
+// says less than it said before was lost, or is an older copy.
+func (e *Engine) Openings() uint64 { return e.openings }
 
 // initMeta makes an empty pebble a store.
 func (e *Engine) initMeta(fresh bool) error {

@@ -1,0 +1,28 @@
+package topology
+
+import (
+	"testing"
+
+	"unkai"
+)
+
+// Where reading needs more than writing, a set that can be written but not read is
+// none to go to.
+func TestAJoiningSetHasToBeRead(t *testing.T) {
+	top := New(1, 16, 3, 3, 2, Node{ID: 1, Weight: 1})
+	for id := unkai.NodeID(2); id <= 4; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top = sealed(t)(top.Attach(2, 3))
+	top = sealed(t)(top.arrived(), nil)
+	loads := []Load{{Node: 1, Alive: true}, {Node: 2, Alive: true}, {Node: 3, Alive: true}, {Node: 4}}
+	c := Change{Kind: KindReplace, Nodes: []unkai.NodeID{1, 4}}
+	p, err := top.Plan(c, loads)
+	if err != nil || p.Before != 0 || p.During != -1 || p.After != -1 || p.Waiting != 16 || p.Stopped != 16 {
+		t.Errorf("before %d, while it runs %d, after %d; %d wait, %d stop; %v", p.Before, p.During, p.After, p.Waiting, p.Stopped, err)
+	}
+	next := sealed(t)(top.Begin(c, nil, 1))
+	if !next.Arrived(0, []unkai.Seat{1, 2, 3}) || next.Serves(0, []unkai.Seat{1, 2, 3}) || !next.Serves(0, []unkai.Seat{2, 3, 4}) {
+		t.Errorf("%+v", next.Sets[0])
+	}
+}

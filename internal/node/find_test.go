@@ -1,0 +1,40 @@
+package node
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"unkai"
+	"unkai/internal/admin"
+	"unkai/internal/core/topology"
+)
+
+// A new machine has come at the address of one that was lost: who is meant has to be
+// said by id.
+func TestAnAddressOfTwoNodes(t *testing.T) {
+	top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	for id := unkai.NodeID(2); id <= 4; id++ {
+		var err error
+		if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := &Node{id: 1, book: &book{known: map[unkai.NodeID]address{
+		2: {Peer: "10.0.0.2:11011", Told: 5}, 3: {Peer: "10.0.0.2:11011", Told: 1}, 4: {Peer: "10.0.0.4:11011"},
+	}}}
+	_, err := n.find(&top, "10.0.0.2:11011")
+	if !errors.Is(err, admin.ErrBadRequest) || !strings.Contains(err.Error(), unkai.NodeID(2).String()+", "+unkai.NodeID(3).String()) {
+		t.Error(err)
+	}
+	for name, want := range map[string]unkai.NodeID{"10.0.0.4:11011": 4, unkai.NodeID(3).String(): 3} {
+		if id, err := n.find(&top, name); id != want || err != nil {
+			t.Errorf("%s: %v %v", name, id, err)
+		}
+	}
+	for _, name := range []string{"", "10.0.0.9:11011", "000"} {
+		if id, err := n.find(&top, name); !errors.Is(err, admin.ErrBadRequest) {
+			t.Errorf("%q: %v %v", name, id, err)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package node_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"unkai/internal/admin"
+	"unkai/internal/node"
+)
+
+// three is a cluster on disks; the last node's directory is told.
+func three(t *testing.T) (all []*node.Node, dir string) {
+	all = cluster(t, 2, func(c *node.Config) { c.Store = node.Disk })
+	dir = t.TempDir()
+	all = append(all, member(t, node.Disk, dir, all[0].Peer()))
+	settled(t, 3, all...)
+	return all, dir
+}
+
+func incarnation(t *testing.T, seen admin.Nodes, n *node.Node) uint32 {
+	t.Helper()
+	for _, m := range seen.Nodes {
+		if m.ID == n.ID().String() {
+			return uint32(m.Incarnation)
+		}
+	}
+	t.Fatalf("%v is not there: %+v", n.ID(), seen.Nodes)
+	return 0
+}
+
+// A node whose store was lost holds nothing of what it promised: it begins a new
+// incarnation, and counts again when it has got its share.
+func TestALostStoreIsNoticed(t *testing.T) {
+	all, dir := three(t)
+	dial(t, all[0]).fill(0, 200)
+	stop(t, all[2])
+	if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	all[2] = member(t, node.Disk, dir, all[0].Peer())
+	if i := incarnation(t, settled(t, 3, all...), all[2]); i != 2 {
+		t.Errorf("incarnation %d", i)
+	}
+	stop(t, all[1])
+	dial(t, all[2]).check(200)
+}
+
+// A node that comes back with an old copy of its directory would answer with what
+// was true then, and has forgotten its promises since: it begins a new
+// incarnation. So it does with an old copy of its store alone.
+func TestAnOlderCopyIsNoticed(t *testing.T) {
+	for _, part := range []string{".", "store"} {
+		t.Run(part, func(t *testing.T) {
+			all, dir := three(t)
+			dial(t, all[0]).fill(0, 100)
+			stop(t, all[2])
+			old := filepath.Join(t.TempDir(), "copy")
+			if err := os.CopyFS(old, os.DirFS(filepath.Join(dir, part))); err != nil {
+				t.Fatal(err)
+			}
+			all[2] = member(t, node.Disk, dir)
+			if i := incarnation(t, settled(t, 3, all...), all[2]); i != 1 {
+				t.Errorf("after a restart it has incarnation %d", i)
+			}
+			dial(t, all[0]).fill(50, 200)
+			stop(t, all[2])
+			if err := os.RemoveAll(filepath.Join(dir, part)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(filepath.Join(dir, part), os.DirFS(old)); err != nil {
+				t.Fatal(err)
+			}
+			all[2] = member(t, node.Disk, dir)
+			if i := incarnation(t, settled(t, 3, all...), all[2]); i != 2 {
+				t.Errorf("with an old copy it has incarnation %d", i)
+			}
+			stop(t, all[1])
+			dial(t, all[2]).check(200)
+		})
+	}
+}
+
+// Nobody could give a node alone what it has lost: it refuses to begin anew in
+// silence.
+func TestANodeAloneRefusesALostStore(t *testing.T) {
+	dir := t.TempDir()
+	n := member(t, node.Disk, dir)
+	dial(t, n).fill(0, 10)
+	stop(t, n)
+	if err := os.RemoveAll(filepath.Join(dir, "store")); err != nil {
+		t.Fatal(err)
+	}
+	c := config(t, node.Disk)
+	c.Data = dir
+	if n, err := node.Start(context.Background(), c); err == nil || !strings.Contains(err.Error(), "mount or restore") {
+		t.Errorf("%v", err)
+		if err == nil {
+			stop(t, n)
+		}
+	}
+}
