@@ -14,7 +14,7 @@ func TestNobodyJoinsForAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&Node{id: 1}).serveControl(3, question); err == nil || !strings.Contains(err.Error(), "cannot join for") {
+	if _, err := (&Node{id: 1}).serveControl(3, question); err == nil || !strings.Contains(err.Error(), "in the name of another") {
 		t.Error(err)
 	}
 	if _, err := (&Node{id: 1}).serveControl(2, question); err == nil || !strings.Contains(err.Error(), "not a member itself yet") {
