@@ -236,6 +236,9 @@ func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	for i := range calls {
+		calls[i].Fresh = true // who has just joined holds next to nothing
+	}
 	failed := byte(0)
 	for _, f := range r.adopt(calls) {
 		if f == fateFailed {
