@@ -28,8 +28,8 @@ var mistakes = []mistake{
 	},
 	{
 		"a read does not finish what it found unfinished", "internal/node/coordinator/lead.go",
-		"if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || r.route.Chosen(q.tally.Epoch, q.holding()) && !r.unsettled(q)) {",
-		"if !c.apply(w, r, &best.Found) && !p.Doubt() && (absent || q.holding() > 0) {", 40,
+		"(absent || r.route.Chosen(q.tally.Epoch, q.holding())) && !r.unsettled(q) {",
+		"(absent || q.holding() > 0) {", 40,
 	},
 	{
 		"a promise is forgotten at a restart", "internal/node/replica/replica.go",
@@ -86,24 +86,37 @@ func TestPlantedMistakesAreFound(t *testing.T) {
 	}
 }
 
-// build makes this test with the mistake in it.
-func (m *mistake) build(t *testing.T, root string) (program string) {
+// Each mistake can still be made: what it takes the place of is there.
+func TestMistakesCanBePlanted(t *testing.T) {
+	for _, m := range mistakes {
+		m.plant(t, filepath.Join("..", ".."))
+	}
+}
+
+// plant is the file with the mistake in it.
+func (m *mistake) plant(t *testing.T, root string) string {
 	t.Helper()
-	file := filepath.Join(root, m.file)
-	right, err := os.ReadFile(file)
+	right, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Count(string(right), m.is) != 1 {
-		t.Fatalf("%s has changed: what the mistake takes the place of is not there once:\n%s", m.file, m.is)
+		t.Fatalf("%s has changed: what the mistake %q takes the place of is not there once:\n%s", m.file, m.name, m.is)
 	}
+	return strings.Replace(string(right), m.is, m.was, 1)
+}
+
+// build makes this test with the mistake in it.
+func (m *mistake) build(t *testing.T, root string) (program string) {
+	t.Helper()
+	file := filepath.Join(root, m.file)
 	dir := t.TempDir()
 	wrong, overlay := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json")
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: wrong}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{wrong: strings.Replace(string(right), m.is, m.was, 1), overlay: string(replace)} {
+	for path, text := range map[string]string{wrong: m.plant(t, root), overlay: string(replace)} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
