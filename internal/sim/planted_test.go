@@ -43,8 +43,8 @@ var mistakes = []mistake{
 	},
 	{
 		"an earlier topology is not fenced", "internal/node/replica/replica.go",
-		"if c.Epoch == route.Epoch && slices.Contains(route.Members, r.self) {",
-		"if slices.Contains(route.Members, r.self) {", 300,
+		"if c.Epoch == route.Epoch && r.member(route) {",
+		"if r.member(route) {", 300,
 	},
 	{
 		"an old copy of a data directory is not noticed", "internal/node/rebirth.go",
