@@ -124,7 +124,7 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
-		if j.Reborn {
+		if _, ok := t.Node(node.ID); ok && j.Reborn {
 			return t.Reborn(node.ID)
 		}
 		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {

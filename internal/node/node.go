@@ -167,7 +167,8 @@ func (n *Node) openManager(ctx context.Context) error {
 			return fmt.Errorf("%s has a store but no file %s, without which its keys cannot be found; restore the directory from a copy", n.cfg.Data, topologyFile)
 		}
 		if len(n.cfg.Join) > 0 {
-			top, err := n.join(ctx)
+			// Who is no new node has lost what it held and decided, if it was a member.
+			top, err := n.join(ctx, !n.dir.created)
 			if err != nil {
 				return err
 			}
@@ -293,28 +294,29 @@ func (n *Node) openDisk(ctx context.Context, buckets int) error {
 		return err
 	}
 	n.engine = engine
-	before := openings{n.dir.file(openingsFile)}
-	count, err := before.count()
+	file := marks{n.dir.file(markFile)}
+	last, err := file.last()
 	if err != nil {
 		return err
 	}
-	if engine.Openings() <= count && !n.restored {
-		switch alone := len(n.manager.Topology().Nodes) == 1; {
-		case alone && policy != disk.Always:
+	if engine.Mark() < last && !n.restored {
+		alone := len(n.manager.Topology().Nodes) == 1
+		switch {
+		case alone && !engine.Fresh() && policy != disk.Always:
 			n.log.Warn("the store has lost what was not synced when the power failed", "sync", n.cfg.Sync)
-			return before.note(engine.Openings())
 		case alone:
 			return fmt.Errorf("%s is empty or an older copy, while the rest of %s is not: mount or restore the right one; to begin anew, name another directory with --data", filepath.Join(n.cfg.Data, storeDir), n.cfg.Data)
-		}
-		n.log.Warn("the store is empty or an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
-		if err := n.reborn(ctx); err != nil {
-			return err
-		}
-		if err := n.disown(); err != nil {
-			return err
+		default:
+			n.log.Warn("the store is empty or an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
+			if err := n.reborn(ctx); err != nil {
+				return err
+			}
+			if err := n.disown(); err != nil {
+				return err
+			}
 		}
 	}
-	return before.note(engine.Openings())
+	return file.set(engine, max(engine.Mark(), last)+1)
 }
 
 func (n *Node) openRooms() error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/core/merkle"
 	"unkai/internal/core/quorum"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
@@ -331,7 +332,7 @@ func (r *Repairer) compareRoots(ctx context.Context, looks []comparison) {
 	for n, id := range order {
 		for k, i := range shared[id] {
 			l := &looks[i]
-			if k >= len(answers[n]) || answers[n][k].state != stateOK {
+			if k >= len(answers[n]) || answers[n][k].state != stateOK || answers[n][k].depth < 1 || answers[n][k].depth > merkle.MaxDepth {
 				l.all = false
 				continue
 			}
