@@ -41,7 +41,11 @@ func (n *Node) recall(ctx context.Context) error {
 		if !n.recallFrom(ctx, known) { // all addresses may have changed
 			n.recallFrom(ctx, seeds)
 		}
-		if n.restored = n.book.older(); n.restored {
+		if n.restored = n.book.older(); n.restored && n.cfg.Restored {
+			n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
+			n.restored = false
+		}
+		if n.restored {
 			n.log.Warn("the data directory is an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
 			return nil // it tells where it is when it has
 		}
@@ -121,7 +125,7 @@ func (n *Node) readmit(ctx context.Context, m *manager.Manager) error {
 			n.managerRef.Store(m)
 			return n.reborn(ctx)
 		}
-		n.log.Warn("no node could have this one begin a new incarnation yet; it keeps trying", "err", errors.Join(errs...))
+		n.log.Warn("no node could have this one begin a new incarnation yet; it keeps trying; if all nodes were put back from copies, start them with --restored", "err", errors.Join(errs...))
 		if !sleep(ctx, joinRetry) {
 			return ctx.Err()
 		}

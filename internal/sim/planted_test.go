@@ -48,7 +48,7 @@ var mistakes = []mistake{
 	},
 	{
 		"an old copy of a data directory is not noticed", "internal/node/rebirth.go",
-		"if n.restored = n.book.older(); n.restored {", "if n.restored {", 200,
+		"if n.restored = n.book.older(); n.restored && n.cfg.Restored {", "if n.restored {", 200,
 	},
 	{
 		"a bucket is switched before its keys were settled", "internal/node/antientropy/mover.go",
