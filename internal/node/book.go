@@ -42,6 +42,8 @@ type address struct {
 const (
 	// maxBook bounds the addresses that are kept.
 	maxBook = 4096
+	// latestTold bounds what is believed, so that it can still rise.
+	latestTold = 1 << 53
 	// stale is by how much Told in the file may be behind, in milliseconds.
 	stale = 60_000
 )
@@ -107,6 +109,9 @@ func (b *book) learn(byName map[string]address) error {
 		id, err := unkai.ParseNodeID(name)
 		if err != nil {
 			return err
+		}
+		if a.Told > latestTold {
+			return fmt.Errorf("node %v cannot have told its address at %d ms since 1970", id, a.Told)
 		}
 		if id == b.self {
 			b.heard = max(b.heard, a.Told)

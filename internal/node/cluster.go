@@ -103,16 +103,20 @@ func (n *Node) openPeers() error {
 	n.network.Handle(peer.Replica, &n.replicas)
 	n.network.Handle(peer.Operations, &n.operations)
 	n.network.Handle(peer.Repair, &n.repairs)
-	if n.port != nil {
-		n.port.Start()
-	}
+	// Who is let in may ask at once: the book has to be there.
 	var err error
 	n.book, err = openBook(n.dir.file(bookFile), n.id, func(id unkai.NodeID, addr string) {
 		if id != n.id {
 			n.network.Know(id, addr)
 		}
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	if n.port != nil {
+		n.port.Start()
+	}
+	return nil
 }
 
 // peerKey is what the port for other nodes is protected with.

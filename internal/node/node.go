@@ -300,9 +300,10 @@ func (n *Node) openDisk(ctx context.Context, buckets int) error {
 		return err
 	}
 	if engine.Mark() < last && !n.restored {
-		alone := len(n.manager.Topology().Nodes) == 1
-		switch {
-		case alone && !engine.Fresh() && policy != disk.Always:
+		switch alone := len(n.manager.Topology().Nodes) == 1; {
+		case !engine.Fresh() && policy != disk.Always:
+			// A power cut took what was not synced, here and maybe everywhere. That is
+			// what was asked for; all beginning anew would lose the rest, too.
 			n.log.Warn("the store has lost what was not synced when the power failed", "sync", n.cfg.Sync)
 		case alone:
 			return fmt.Errorf("%s is empty or an older copy, while the rest of %s is not: mount or restore the right one; to begin anew, name another directory with --data", filepath.Join(n.cfg.Data, storeDir), n.cfg.Data)
