@@ -211,6 +211,7 @@ func (r *round) overdue() bool {
 func (c *Coordinator) ask(w *work, r *round, members quorum.Mask, fill func(*ask)) bool {
 	q := c.poll(w, r.route, r.proposer.Phase)
 	q.round, r.poll, r.phase, q.tally = r, q, polling, r.proposer.Tally
+	q.thorough = r.proposer.HasMoved()
 	decided := q.send(members, func(a *ask) {
 		a.Epoch, a.Bucket, a.Hash, a.Key, a.NoValue, a.Access = r.route.Epoch, r.call.Bucket, r.hash, r.key, false, store.NoAccess
 		fill(a)
