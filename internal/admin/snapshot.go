@@ -51,6 +51,7 @@ func (s *Snapshot) node() string {
 type Repair struct {
 	Unreconciled int64         // keys known not to be equal at all their replicas
 	Oldest       time.Duration // since when a bucket was not found equal at all its replicas
+	Bucket       *int          // which that is; nil: there is none
 	Compared     int64         // comparisons of a bucket that found it equal everywhere
 	Differed     int64         // comparisons that began with a difference
 	Adopted      int64         // records that this node lacked and has taken over

@@ -77,6 +77,8 @@ func (n *Node) repaired() admin.Repair {
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
 	}
 	if r.Oldest != 0 {
+		bucket := int(r.Bucket)
+		out.Bucket = &bucket
 		out.Oldest = max(0, time.Duration(n.cfg.Now()-r.Oldest)*time.Millisecond)
 	}
 	return out
