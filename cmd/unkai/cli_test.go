@@ -277,7 +277,7 @@ func TestStatus(t *testing.T) {
 	}{
 		{"serving", site(t, 200, string(body)), 0, []string{
 			"serving, for 1m2s", "00000000000000ab, unkai 1.2.3", "127.0.0.1:4", "epoch 3, incarnation 2", "disk, sync always",
-			"10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 records were found damaged", "4 of 9", "75.0 % hits",
+			"10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
 		}, nil},
 		{"starting", site(t, 200, `{"ready":false,"state":"starting","version":"1"}`), 1, []string{"starting"}, []string{"does not serve: starting"}},
 		{"survives", site(t, 200, surviving), 0, []string{"any one node", "safe, one node at a time", "3 of 3 answer; 1 may fail", "since 2023-11-14T22:13:20Z", "job 4", "2.0 KiB a second",

@@ -147,7 +147,7 @@ func describe(s *admin.Status) string {
 			line("FULL", "reads and deletes work, growth is refused")
 		}
 		if st.Damaged > 0 {
-			line("DAMAGED", "%d records were found damaged; see the log", st.Damaged)
+			line("DAMAGED", "%d times a record was found damaged; see the log%s", st.Damaged, healed(s.Repair))
 		}
 	}
 	if c := s.Clients; c != nil {
@@ -173,6 +173,14 @@ func describe(s *admin.Status) string {
 		b.WriteString(describeRunning(s.Job))
 	}
 	return b.String()
+}
+
+// healed says what has become of damage.
+func healed(r *admin.RepairStatus) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("; %d healed, %d keys not yet", r.Healed, r.Damaged)
 }
 
 // lately is after what time a bucket should have been found equal again.

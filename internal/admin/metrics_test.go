@@ -93,7 +93,7 @@ func TestMetrics(t *testing.T) {
 		"unkai_job_moved_bytes": 83, "unkai_job_left_seconds": 84.5, "unkai_job_bytes_per_second": 85.5,
 		"unkai_unreconciled": 90, "unkai_repair_oldest_seconds": 91, "unkai_repair_equal_total": 92, "unkai_repair_different_total": 93,
 		"unkai_repair_adopted_total": 94, "unkai_repair_brought_total": 95, "unkai_repair_settled_total": 96, "unkai_repair_failed_total": 97,
-		"unkai_repair_bytes_total": 98, "unkai_purged_total": 99,
+		"unkai_repair_bytes_total": 98, "unkai_purged_total": 99, "unkai_damaged_keys": 100, "unkai_repair_healed_total": 101,
 	}
 	for name, v := range want {
 		if got, ok := samples[name]; !ok || got != v {
@@ -184,7 +184,7 @@ func TestEveryMetricIsDescribed(t *testing.T) {
 		}
 	}
 	stats := []string{
-		"unkai_epoch", "unkai_tombstones", "unkai_store_full", "unkai_store_damaged", "unkai_store_syncs", "unkai_rounds_shared",
+		"unkai_epoch", "unkai_tombstones", "unkai_store_full", "unkai_store_damaged", "unkai_healed", "unkai_store_syncs", "unkai_rounds_shared",
 		"unkai_timeouts", "unkai_failures", "unkai_no_memory", "unkai_in_doubt", "unkai_survives", "unkai_unavailable_buckets", "unkai_moving_buckets",
 		"unkai_operations_refused", "unkai_operations_sent", "unkai_operations_rerouted",
 	}

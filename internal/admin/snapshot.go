@@ -59,6 +59,8 @@ type Repair struct {
 	Settled      int64         // keys that needed a round
 	Failed       int64         // records that a store could not take over
 	Bytes        int64         // of questions and answers
+	Wounds       int64         // keys whose records are damaged, as far as it was noticed
+	Healed       int64         // damaged records that gave way to what other replicas hold
 	Purged       int64         // records of what is gone, forgotten
 }
 

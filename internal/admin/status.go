@@ -95,6 +95,8 @@ type RepairStatus struct {
 	Settled      int64   `json:"settled"`      // keys that needed a round
 	Failed       int64   `json:"failed"`       // records that a store could not take over
 	Bytes        int64   `json:"bytes"`        // of questions and answers
+	Damaged      int64   `json:"damaged"`      // keys whose records are damaged and not healed yet
+	Healed       int64   `json:"healed"`       // damaged records that gave way to others
 	Purged       int64   `json:"purged"`       // records of what is gone, forgotten
 }
 
@@ -134,7 +136,8 @@ func (s *Snapshot) status() Status {
 	r := &s.Repair
 	out.Repair = &RepairStatus{
 		Oldest: r.Oldest.Seconds(), Bucket: r.Bucket, Unreconciled: r.Unreconciled, Equal: r.Compared, Different: r.Differed,
-		Adopted: r.Adopted, Brought: r.Brought, Settled: r.Settled, Failed: r.Failed, Bytes: r.Bytes, Purged: r.Purged,
+		Adopted: r.Adopted, Brought: r.Brought, Settled: r.Settled, Failed: r.Failed, Bytes: r.Bytes,
+		Damaged: r.Wounds, Healed: r.Healed, Purged: r.Purged,
 	}
 	return out
 }

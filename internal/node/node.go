@@ -359,6 +359,8 @@ func (n *Node) openRooms() error {
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })
+	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Renew: n.renew, Log: n.log}
+	n.running.Go(func() { healer.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })
 	n.running.Go(func() { n.catchUp(ctx) })
 	n.running.Go(func() { n.runSteward(ctx) })

@@ -49,6 +49,26 @@ func (n *Node) serveRepair(q *repair) (*repair, error) {
 	return a, nil
 }
 
+// renew has buckets get a new epoch in which this node has forgotten something.
+func (n *Node) renew(ctx context.Context, renewals []topology.Renewal) error {
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	next, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+		next, ok := t.Renew(renewals)
+		if !ok {
+			return topology.Topology{}, errNothing
+		}
+		return next, nil
+	})
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	if err == nil {
+		n.log.Warn("records of this node are damaged: their buckets have a new epoch, in which they are healed by the other replicas", "buckets", len(renewals), "epoch", next.Epoch)
+	}
+	return err
+}
+
 // Repair implements admin.Operator.
 func (o operator) Repair(ctx context.Context, w admin.RepairWish) (admin.RepairRun, error) {
 	top := o.n.topology()

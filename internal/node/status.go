@@ -75,6 +75,7 @@ func (n *Node) repaired() admin.Repair {
 	out := admin.Repair{
 		Unreconciled: r.Unreconciled, Compared: r.Compared, Differed: r.Differed, Adopted: r.Adopted, Brought: r.Brought,
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
+		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(),
 	}
 	if r.Oldest != 0 {
 		bucket := int(r.Bucket)
