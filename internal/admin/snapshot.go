@@ -61,6 +61,9 @@ type Repair struct {
 	Bytes        int64         // of questions and answers
 	Wounds       int64         // keys whose records are damaged, as far as it was noticed
 	Healed       int64         // damaged records that gave way to what other replicas hold
+	Scrubbed     int64         // records read because nobody may have read them for long
+	Scrubs       int64         // passes of that through the store
+	ScrubDamaged int64         // records that it found damaged
 	Purged       int64         // records of what is gone, forgotten
 }
 

@@ -77,6 +77,8 @@ func (n *Node) repaired() admin.Repair {
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
 		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(),
 	}
+	scrub := n.scrubber.Stats()
+	out.Scrubbed, out.Scrubs, out.ScrubDamaged = scrub.Records, scrub.Passes, scrub.Damaged
 	if r.Oldest != 0 {
 		bucket := int(r.Bucket)
 		out.Bucket = &bucket

@@ -22,6 +22,8 @@ type failing struct {
 	store.Engine
 	mu  sync.Mutex
 	bad map[string]bool
+	// nameless: a scan does not tell whose record is damaged.
+	nameless bool
 }
 
 func (f *failing) damage(keys ...string) {
@@ -74,11 +76,26 @@ func (f *failing) Write(w *store.Write) {
 	f.Engine.Write(w)
 }
 
+// Snapshot implements store.Engine: what is damaged is so there, too.
+func (f *failing) Snapshot(b unkai.Bucket) (store.Snapshot, error) { return moment{f, b}, nil }
+
+// moment is a snapshot of an engine to which nobody writes meanwhile.
+type moment struct {
+	f *failing
+	b unkai.Bucket
+}
+
+func (m moment) All() iter.Seq2[store.Entry, error] { return m.f.Scan(m.b) }
+func (m moment) Close() error                       { return nil }
+
 func (f *failing) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		for e, err := range f.Engine.Scan(b) {
 			if f.is(e.Key) {
 				e, err = store.Entry{Hash: e.Hash, Key: e.Key}, store.ErrDamaged
+				if f.nameless {
+					e = store.Entry{}
+				}
 			}
 			if !yield(e, err) {
 				return
@@ -313,6 +330,83 @@ func TestRenewalsAreRare(t *testing.T) {
 		}
 		if h.asked < 3 || h.asked > 8 {
 			t.Errorf("%d new epochs in twenty minutes", h.asked)
+		}
+	})
+}
+
+// Damage is noticed where nobody reads, and all of a store is read in three days, slowly.
+func TestScrub(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHurt(t, 3, 2)
+		n := h.nodes[1]
+		long := string(make([]byte, 64<<10))
+		for i := range 320 { // 20 MiB
+			do(h.nodes[0].coordinator, set(fmt.Sprint("key", i), long))
+		}
+		h.count(t)
+		h.damage("key7", "key300")
+		s := &replica.Scrubber{Replica: n.replica, Failed: func(b unkai.Bucket, err error) { t.Errorf("bucket %d: %v", b, err) }}
+		began := time.Now()
+		for b := range unkai.Bucket(16) {
+			if err := s.Scrub(t.Context(), b, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took < 19*time.Second/8 || took > 20*time.Second/2 {
+			t.Errorf("as fast as it can, 20 MiB take %v", took)
+		}
+		if got := s.Stats(); got.Damaged != 2 || got.Records < 320 || n.replica.Wounded() != 2 {
+			t.Errorf("%+v, %d keys are known to be damaged", got, n.replica.Wounded())
+		}
+		h.heals(t, 5*time.Second)
+		if len(h.bad) > 0 {
+			t.Errorf("still damaged: %v", h.bad)
+		}
+		ctx, cancel := contextOf(t)
+		done := make(chan struct{})
+		go func() { s.Run(ctx); close(done) }()
+		before := s.Stats().Records
+		time.Sleep(36 * time.Hour)
+		if got := s.Stats().Records - before; got < 100 || got > 220 {
+			t.Errorf("%d records in half of the time", got)
+		}
+		time.Sleep(40 * time.Hour)
+		if got := s.Stats(); got.Passes != 1 || got.Damaged != 2 {
+			t.Errorf("%+v", got)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// What cannot even be named is found by comparing: the bucket is counted anew.
+func TestScrubOfWhatHasNoName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHurt(t, 3, 2)
+		n := h.nodes[1]
+		for i := range 50 {
+			do(h.nodes[0].coordinator, set(fmt.Sprint("key", i), "v"))
+		}
+		h.count(t)
+		h.now.Store(1_800_000_000_000) // ballots rise with the clock
+		h.damage("key7")
+		h.nameless = true
+		s := &replica.Scrubber{Replica: n.replica}
+		b := h.call("key7").Bucket
+		if err := s.Scrub(t.Context(), b, 0); err != nil {
+			t.Fatal(err)
+		}
+		if !n.replica.Unfit(b) {
+			t.Fatal("the tree still tells of what is damaged")
+		}
+		h.count(t)
+		for range 8 {
+			h.pass(t)
+			h.heals(t, time.Second)
+			h.count(t)
+		}
+		if len(h.bad) > 0 || n.replica.Wounded() != 0 || h.differ() != 0 {
+			t.Errorf("%v, %d buckets differ", h.bad, h.differ())
 		}
 	})
 }
