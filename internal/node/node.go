@@ -58,6 +58,7 @@ type Node struct {
 	repairer    *antientropy.Repairer
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
+	scrubber    replica.Scrubber
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -362,6 +363,12 @@ func (n *Node) openRooms() error {
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })
+	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {
+		n.log.Warn("a bucket could not be read through; it will be tried again", "bucket", b, "err", err)
+	}
+	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Renew: n.renew, Log: n.log}
+	n.running.Go(func() { healer.Run(ctx) })
+	n.running.Go(func() { n.scrubber.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })
 	n.running.Go(func() { n.catchUp(ctx) })
 	n.running.Go(func() { n.runSteward(ctx) })

@@ -84,7 +84,11 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
-	n := &node{id: id, engine: e, replica: replica.New(e, id, c.top.Load)}
+	var engine store.Engine = e
+	if engineOf != nil {
+		engine = engineOf(id, e)
+	}
+	n := &node{id: id, engine: engine, replica: replica.New(engine, id, c.top.Load)}
 	n.coordinator = coordinator.New(coordinator.Config{
 		Self: id, Local: n.replica, Topology: c.top.Load, Now: c.now.Load, MaxValue: 1 << 20, Timeout: time.Second,
 		Remote: func(to unkai.NodeID) coordinator.Replica { return link{n, c.nodes[to-1]} },
@@ -106,6 +110,9 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 	}
 	return n
 }
+
+// engineOf, if any, puts something around a new node's engine.
+var engineOf func(unkai.NodeID, store.Engine) store.Engine
 
 var errAway = errors.New("away")
 

@@ -121,8 +121,13 @@ func (s *session) spread(ctx context.Context, entries []entry, lacks []lack) err
 		fates, err := s.give(ctx, w, given)
 		var settle [][]byte // something higher was promised there: a round comes above it
 		for i, f := range fates {
-			if f == fateRefused {
+			switch f {
+			case fateAdopted:
+				s.tally.brought.Add(1)
+			case fateRefused:
 				settle = append(settle, given[i].key)
+			case fateFailed:
+				s.tally.failed.Add(1)
 			}
 		}
 		return errors.Join(err, s.settleAt(ctx, w, settle))
@@ -211,6 +216,7 @@ func (s *session) give(ctx context.Context, w int, given []*entry) (fates []fate
 
 // settleAt has a replica's own coordinator settle keys.
 func (s *session) settleAt(ctx context.Context, w int, keys [][]byte) error {
+	s.tally.settled.Add(int64(len(keys)))
 	if w == 0 {
 		return s.settle(keys)
 	}

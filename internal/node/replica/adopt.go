@@ -30,7 +30,8 @@ func (r *Local) adopt(c *Call) bool {
 		return true
 	}
 	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
-	if err != nil {
+	heal := err != nil && r.mayHeal(c, err)
+	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
@@ -50,7 +51,7 @@ func (r *Local) adopt(c *Call) bool {
 	c.Seen, c.Adopted = s.Promised, true
 	return r.write(c, l, &f, store.Record{
 		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
-	}, c.Fetched, c.Accessed)
+	}, c.Fetched, c.Accessed, heal)
 }
 
 // comesAfter reports whether the record in c is something that this replica lacks. A
