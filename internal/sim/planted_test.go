@@ -33,7 +33,7 @@ var mistakes = []mistake{
 	},
 	{
 		"a promise is forgotten at a restart", "internal/node/replica/replica.go",
-		"	rec := f.Record\n	rec.Promise = s.Promised\n	return r.write(c, l, &f, rec, f.Fetched, f.Accessed)",
+		"	rec := f.Record\n	rec.Promise = s.Promised\n	return r.write(c, l, &f, rec, f.Fetched, f.Accessed, false)",
 		"	l.Unlock()\n	c.Status = OK\n	return true", 40,
 	},
 	{
