@@ -35,7 +35,7 @@ func member(t *testing.T, kind, dir string, join ...string) *node.Node {
 	return n
 }
 
-func nodes(t *testing.T, n *node.Node) admin.Nodes {
+func nodes(t testing.TB, n *node.Node) admin.Nodes {
 	t.Helper()
 	resp, err := http.Get("http://" + n.HTTP().String() + "/v1/nodes")
 	if err != nil {

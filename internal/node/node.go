@@ -338,15 +338,14 @@ func (n *Node) openRooms() error {
 		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
-	mover := &antientropy.Mover{
-		Self: n.id, Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Log: n.log,
-	}
 	repairer := &antientropy.Repairer{
 		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log,
 		Ask: func(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error) {
 			return n.ask(ctx, to, peer.Repair, question)
 		},
 	}
+	mover := &antientropy.Mover{Self: n.id, Topology: n.manager.Topology, Replica: rep, Repairer: repairer, Log: n.log}
+	repairer.Pending = mover.Pending
 	n.mu.Lock()
 	n.replica, n.mover, n.repairer = rep, mover, repairer
 	n.mu.Unlock()

@@ -97,7 +97,8 @@ func (t *Topology) Moving() (n int) {
 
 // Arrived reports whether a bucket on its way may be switched to its joining
 // set, when the replicas of these seats have each said, under the epoch of the
-// bucket, that every key they hold has been accepted by both sets.
+// bucket, that of every key what they hold, or something after it, is durable at
+// enough of the joining set.
 //
 // N−W+1 of the present set are needed: those refuse what comes of an older
 // epoch, so fewer than W are left that could accept it, and whatever W ever

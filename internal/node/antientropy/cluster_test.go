@@ -24,6 +24,7 @@ type cluster struct {
 	nodes []*node
 	bytes atomic.Int64
 	now   atomic.Int64
+	wrap  func(store.Engine) store.Engine // of the next node; nil: none
 }
 
 type node struct {
@@ -39,9 +40,12 @@ type node struct {
 	lossy atomic.Pointer[func()]
 }
 
-func newCluster(t testing.TB, size, buckets int) *cluster {
+func newCluster(t testing.TB, size, buckets int, wrap ...func(store.Engine) store.Engine) *cluster {
 	t.Helper()
 	c := &cluster{}
+	if len(wrap) > 0 {
+		c.wrap = wrap[0]
+	}
 	c.now.Store(1_000_000)
 	top := topology.New(42, buckets, size, size/2+1, size/2+1, topology.Node{ID: 1, Weight: 1})
 	var ids []unkai.NodeID
@@ -84,11 +88,14 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
-	var engine store.Engine = e
+	n := &node{id: id, engine: e}
 	if engineOf != nil {
-		engine = engineOf(id, e)
+		n.engine = engineOf(id, e)
 	}
-	n := &node{id: id, engine: engine, replica: replica.New(engine, id, c.top.Load)}
+	if c.wrap != nil {
+		n.engine = c.wrap(n.engine)
+	}
+	n.replica = replica.New(n.engine, id, c.top.Load)
 	n.coordinator = coordinator.New(coordinator.Config{
 		Self: id, Local: n.replica, Topology: c.top.Load, Now: c.now.Load, MaxValue: 1 << 20, Timeout: time.Second,
 		Remote: func(to unkai.NodeID) coordinator.Replica { return link{n, c.nodes[to-1]} },

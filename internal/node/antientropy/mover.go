@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/bits"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,44 +19,43 @@ import (
 )
 
 // Mover sees, for every bucket on its way of which this node is a present
-// replica, that each key this node holds has been accepted by both sets. When
+// replica, that what this node holds of each key, or something after it, is held
+// durably by enough of the joining set; see docs/decisions/0015. When
 // enough present replicas have (topology.Arrived), the bucket can be switched.
 // Set the fields, then Run.
 type Mover struct {
 	Self     unkai.NodeID
 	Topology func() *topology.Topology
 	Replica  Replica
-	// Settle sees that what is chosen for these keys is held by both sets.
-	Settle func(keys [][]byte) error
-	Log    *slog.Logger
+	// Repairer is this node's, which asks the others.
+	Repairer *Repairer
+	Log      *slog.Logger
 
 	changed chan struct{}
 	once    sync.Once
 	settled sync.Map // unkai.Bucket → arrival
 	pace    pace
 	mu      sync.Mutex
-	dropped []unkai.Epoch // of the set under which each bucket was last forgotten
-	keys    atomic.Int64
+	dropped []unkai.Epoch                // of the set under which each bucket was last forgotten
+	failed  map[unkai.Bucket]unkai.Epoch // buckets that could not be brought, by Since
+	records atomic.Int64
+	bring   func(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (int64, error) // nil: the real one
 }
 
 // Replica is what a Mover needs of this node's.
 type Replica interface {
 	// Settle waits for what was admitted under an earlier topology.
 	Settle()
-	// Keys passes the keys of a bucket to yield, with the bytes that they and
-	// their values have.
-	Keys(b unkai.Bucket, yield func(key []byte, size int) bool) error
 	// Drop forgets a bucket that the node does not hold.
 	Drop(b unkai.Bucket) error
 }
 
 const (
-	// batch is how many keys are settled at once, and batchBytes with how many
-	// bytes: they share round trips and syncs.
-	batch      = 256
-	batchBytes = 1 << 20
-	// atOnce is how many buckets are settled at once.
-	atOnce = 4
+	// atOnce is how many buckets are brought at once.
+	atOnce = 8
+	// turn is after what time it is looked whether another replica has brought its
+	// buckets, at first; later it is looked less and less often.
+	turn = 20 * time.Millisecond
 	// look is how often it looks for what failed before.
 	look = time.Second
 )
@@ -71,8 +71,8 @@ func (m *Mover) Changed() {
 	}
 }
 
-// Moved is how many keys were settled since the start.
-func (m *Mover) Moved() int64 { return m.keys.Load() }
+// Moved is how many records were brought or settled since the start.
+func (m *Mover) Moved() int64 { return m.records.Load() }
 
 // arrival is that a bucket was settled: the epoch in which it had set out, and
 // the bytes that this node holds of it.
@@ -98,26 +98,41 @@ func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 // Run works until the context ends.
 func (m *Mover) Run(ctx context.Context) {
 	m.init()
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for {
-		m.work(ctx)
+	for wait := turn; ctx.Err() == nil; {
+		if m.work(ctx) {
+			wait = min(2*wait, look)
+		} else {
+			wait = look
+		}
+		tick := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
+			tick.Stop()
 			return
 		case <-m.changed:
+			tick.Stop()
+			wait = turn
 		case <-tick.C:
 		}
 	}
 }
 
-func (m *Mover) work(ctx context.Context) {
+// departure is that a bucket of which this node is a present replica is on its way.
+type departure struct {
+	bucket unkai.Bucket
+	since  unkai.Epoch
+	turn   int // whose it is to bring it: 0 is the first
+}
+
+// work does what the topology asks for, as far as it can be done now. It reports
+// whether there are buckets that another replica is to bring first.
+func (m *Mover) work(ctx context.Context) (pending bool) {
 	top := m.Topology()
 	m.forget(top)
 	if top.Job != nil && top.Job.Paused {
-		return
+		return false
 	}
-	var todo []unkai.Bucket
+	var todo []departure
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
 		r := top.Route(bucket)
@@ -125,70 +140,93 @@ func (m *Mover) work(ctx context.Context) {
 			continue
 		}
 		if a, ok := m.settled.Load(bucket); !ok || a.(arrival).since != r.Since {
-			todo = append(todo, bucket)
+			todo = append(todo, departure{bucket, r.Since, slices.Index(r.Members, m.Self)})
 		}
 	}
 	if len(todo) == 0 {
-		return
+		return false
 	}
-	// First those that this node coordinates: so the replicas of a bucket do not
-	// bring the same keys at once, and the later ones find them brought.
-	slices.SortStableFunc(todo, func(a, b unkai.Bucket) int {
-		return slices.Index(top.Route(a).Members, m.Self) - slices.Index(top.Route(b).Members, m.Self)
-	})
+	// First those that this node coordinates: the others wait until it has brought
+	// them, and mostly find that nothing is left to bring.
+	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
 	m.Replica.Settle()
 	var wg sync.WaitGroup
+	var later atomic.Bool
 	slots := make(chan struct{}, atOnce)
-	for _, b := range todo {
-		if ctx.Err() != nil || m.Topology() != top {
+	for _, d := range todo {
+		slots <- struct{}{}
+		if now := m.Topology(); now != top {
+			top = now // other buckets have been switched; this one may be on its way still
+			m.forget(top)
+		}
+		if ctx.Err() != nil || top.Job != nil && top.Job.Paused {
 			break
 		}
-		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			since := top.Route(b).Since
-			bytes, err := m.settle(ctx, b, since)
-			if err != nil {
-				m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
-				return
+			if m.one(ctx, d.bucket, d.since) {
+				later.Store(true)
 			}
-			m.settled.Store(b, arrival{since, bytes})
 		})
 	}
 	wg.Wait()
+	return later.Load()
 }
 
-// settle settles every key of one bucket that has set out in an epoch.
-func (m *Mover) settle(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (bytes int64, err error) {
-	var keys [][]byte
-	var failed error
-	waiting := 0 // bytes
-	flush := func() bool {
-		if len(keys) > 0 {
-			if failed = m.Settle(keys); failed == nil {
-				m.keys.Add(int64(len(keys)))
-				failed = m.pace.wait(ctx, waiting, func() (int64, error) { return m.allowed(b, since) })
-			}
-			bytes += int64(waiting)
-			keys, waiting = keys[:0], 0
-		}
-		if failed == nil {
-			failed = ctx.Err()
-		}
-		return failed == nil
+// one tries to bring one bucket, and reports whether that is another's turn.
+func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (pending bool) {
+	bring := m.bring
+	if bring == nil {
+		bring = m.bringAll
 	}
-	err = m.Replica.Keys(b, func(key []byte, size int) bool {
-		keys = append(keys, slices.Clone(key))
-		waiting += size
-		return len(keys) < batch && waiting < batchBytes || flush()
-	})
-	if err != nil {
+	bytes, err := bring(ctx, b, since)
+	switch {
+	case err == nil:
+		m.settled.Store(b, arrival{since, bytes})
+	case errors.Is(err, errPending):
+		return true
+	default:
+		m.mu.Lock()
+		if m.failed == nil {
+			m.failed = map[unkai.Bucket]unkai.Epoch{}
+		}
+		m.failed[b] = since
+		m.mu.Unlock()
+		m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
+	}
+	return false
+}
+
+// bringAll brings one bucket that has set out in an epoch.
+func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (bytes int64, err error) {
+	top := m.Topology()
+	route := top.Route(b)
+	if _, err := m.allowed(b, since); err != nil {
 		return 0, err
 	}
-	if failed == nil {
-		flush()
+	c := &bringer{
+		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))),
+		spend: func(ctx context.Context, n int) error {
+			return m.pace.wait(ctx, n, func() (int64, error) { return m.allowed(b, since) })
+		},
 	}
-	return bytes, failed
+	err = c.bring(ctx)
+	m.records.Add(c.moved)
+	return c.bytes, err
+}
+
+// Pending reports whether this node has a bucket to bring and has not tried yet.
+func (m *Mover) Pending(b unkai.Bucket) bool {
+	r := m.Topology().Route(b)
+	if !r.Joining || !slices.Contains(present(r), m.Self) {
+		return false
+	}
+	if a, ok := m.settled.Load(b); ok && a.(arrival).since == r.Since {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failed[b] != r.Since
 }
 
 // errStopped: the bucket is to stay where it is, for now.

@@ -12,8 +12,7 @@ import (
 	"unkai/internal/core/topology"
 )
 
-// keeper is a replica that holds two keys in every bucket, and notes what it is
-// to forget.
+// keeper is a replica that notes what it is to forget.
 type keeper struct {
 	mu      sync.Mutex
 	dropped []unkai.Bucket
@@ -21,11 +20,6 @@ type keeper struct {
 }
 
 func (k *keeper) Settle() {}
-
-func (k *keeper) Keys(b unkai.Bucket, yield func([]byte, int) bool) error {
-	_ = yield([]byte{byte(b), 1}, 10) && yield([]byte{byte(b), 2}, 20)
-	return nil
-}
 
 func (k *keeper) Drop(b unkai.Bucket) error {
 	k.mu.Lock()
@@ -37,11 +31,11 @@ func (k *keeper) Drop(b unkai.Bucket) error {
 }
 
 // moving is a mover at node 1 of a cluster, and how to give it another topology.
-func moving(t *testing.T, k *keeper, settle func([][]byte) error) (*Mover, func(topology.Topology, error) topology.Topology) {
+func moving(t *testing.T, k *keeper, bring func(context.Context, unkai.Bucket, unkai.Epoch) (int64, error)) (*Mover, func(topology.Topology, error) topology.Topology) {
 	t.Helper()
 	var mu sync.Mutex
 	var now *topology.Topology
-	m := &Mover{Self: 1, Replica: k, Settle: settle, Log: slog.New(slog.DiscardHandler), Topology: func() *topology.Topology {
+	m := &Mover{Self: 1, Replica: k, bring: bring, Log: slog.New(slog.DiscardHandler), Topology: func() *topology.Topology {
 		mu.Lock()
 		defer mu.Unlock()
 		return now
@@ -72,7 +66,7 @@ func all() (b []unkai.Bucket) {
 // only then may the node join it again.
 func TestForgetWhatWasNeverSeen(t *testing.T) {
 	k := &keeper{}
-	m, give := moving(t, k, func([][]byte) error { return nil })
+	m, give := moving(t, k, nil)
 	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 2, Weight: 1}), nil)
 	top = give(top.Join(topology.Node{ID: 1, Weight: 1}))
 	m.work(t.Context())
@@ -110,11 +104,11 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	var mu sync.Mutex
 	var settled int
 	k := &keeper{}
-	m, give := moving(t, k, func(keys [][]byte) error {
+	m, give := moving(t, k, func(context.Context, unkai.Bucket, unkai.Epoch) (int64, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		settled += len(keys)
-		return nil
+		settled++
+		return 30, nil
 	})
 	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
 	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
@@ -122,13 +116,13 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	top = give(top.Pause())
 	m.work(t.Context())
 	if buckets, _ := m.Settled(); settled != 0 || len(buckets) != 0 {
-		t.Errorf("%d keys were brought for a paused job", settled)
+		t.Errorf("%d buckets were brought for a paused job", settled)
 	}
 	top = give(top.Resume())
 	m.work(t.Context())
 	buckets, bytes := m.Settled()
-	if len(buckets) != top.Moving() || settled != 2*len(buckets) || slices.ContainsFunc(bytes, func(n int64) bool { return n != 30 }) {
-		t.Errorf("%v, %v, %d keys", buckets, bytes, settled)
+	if len(buckets) != top.Moving() || settled != len(buckets) || slices.ContainsFunc(bytes, func(n int64) bool { return n != 30 }) {
+		t.Errorf("%v, %v, %d buckets", buckets, bytes, settled)
 	}
 	top = give(top.Cancel())
 	next, _ := top.Advance(nil, 2)
@@ -137,25 +131,5 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	give(top.Attach(2))
 	if buckets, _ := m.Settled(); len(buckets) != 0 {
 		t.Errorf("%v were settled in an earlier epoch", buckets)
-	}
-}
-
-// A job that is cancelled while keys are brought stops that.
-func TestCancelStopsBringing(t *testing.T) {
-	k := &keeper{}
-	var cancel func()
-	m, give := moving(t, k, func([][]byte) error { cancel(); return nil })
-	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
-	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
-	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
-	var once sync.Once
-	cancel = func() { once.Do(func() { give(top.Cancel()) }) }
-	for b := range top.Sets {
-		if len(top.Sets[b].Joining) > 0 {
-			if _, err := m.settle(context.Background(), unkai.Bucket(b), top.Epoch); !errors.Is(err, errStopped) {
-				t.Fatal(err)
-			}
-			return
-		}
 	}
 }

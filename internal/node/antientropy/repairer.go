@@ -30,8 +30,11 @@ type Repairer struct {
 	// Settle has a round at each of these keys, after which this node's replica holds
 	// what is chosen.
 	Settle func(keys [][]byte) error
-	Now    func() int64 // milliseconds since 1970
-	Log    *slog.Logger
+	// Pending reports whether it is this node that will bring a bucket on its way to
+	// its joining replicas, and has not tried yet; nil: never.
+	Pending func(b unkai.Bucket) bool
+	Now     func() int64 // milliseconds since 1970
+	Log     *slog.Logger
 
 	once     sync.Once
 	verified []verified
@@ -343,6 +346,9 @@ var errState = errors.New("the other replica cannot answer that now")
 
 // ask asks one node.
 func (r *Repairer) ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil { // who has been told to stop asks nothing more
+		return nil, err
+	}
 	reply, err := r.Ask(ctx, to, q)
 	r.stats.sent.Add(int64(len(q)))
 	r.stats.received.Add(int64(len(reply)))

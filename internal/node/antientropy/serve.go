@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/merkle"
+	"unkai/internal/core/ring"
 	"unkai/internal/node/replica"
 	"unkai/internal/store"
 )
@@ -23,6 +24,9 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 	b, e := in.bucket()
 	if in.short || int(b) >= r.Topology().Buckets {
 		return nil, errShort
+	}
+	if a == askSurvey || a == askBring {
+		return r.serveMove(&in, a, b, e)
 	}
 	if !r.holds(b, e) {
 		return []byte{byte(stateFenced)}, nil
@@ -49,6 +53,18 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 func (r *Repairer) holds(b unkai.Bucket, e unkai.Epoch) bool {
 	route := r.Topology().Route(b)
 	return route.Epoch == e && slices.Contains(present(route), r.Self)
+}
+
+// serveMove answers who brings a bucket on its way: a replica of either set may.
+func (r *Repairer) serveMove(in *reader, a asked, b unkai.Bucket, e unkai.Epoch) ([]byte, error) {
+	switch route := r.Topology().Route(b); {
+	case route.Epoch != e || !slices.Contains(route.Members, r.Self):
+		return []byte{byte(stateFenced)}, nil
+	case a == askSurvey:
+		return r.serveSurvey(in, b)
+	default:
+		return r.serveBring(in, b, e)
+	}
 }
 
 func (r *Repairer) serveRoots(in *reader) ([]byte, error) {
@@ -185,16 +201,8 @@ func (r *Repairer) records(b unkai.Bucket, wanted []want) ([]entry, error) {
 }
 
 func (r *Repairer) serveAdopt(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
-	space := r.Topology().Space()
-	calls := make([]replica.Call, in.list(18, maxKeys))
-	for i := range calls {
-		e, err := in.entry(space, b)
-		if err != nil {
-			return nil, err
-		}
-		calls[i] = e.adoption(b, at)
-	}
-	if err := in.end(); err != nil {
+	calls, err := in.adoptions(r.Topology().Space(), b, at, maxKeys)
+	if err != nil {
 		return nil, err
 	}
 	fates := r.adopt(calls)
@@ -203,6 +211,19 @@ func (r *Repairer) serveAdopt(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 		out = append(out, byte(f))
 	}
 	return out, nil
+}
+
+// adoptions reads a list of records that are to be adopted, to the message's end.
+func (in *reader) adoptions(space ring.Space, b unkai.Bucket, at unkai.Epoch, most int) ([]replica.Call, error) {
+	calls := make([]replica.Call, in.list(18, most))
+	for i := range calls {
+		e, err := in.entry(space, b)
+		if err != nil {
+			return nil, err
+		}
+		calls[i] = e.adoption(b, at)
+	}
+	return calls, in.end()
 }
 
 // adoptions waits for the answers that were not there at once.

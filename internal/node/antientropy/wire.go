@@ -22,6 +22,8 @@ import (
 //	adopt:    list of         entries
 //	settle:   list of         key
 //	level:    list of         8  hash     8  ballot   4  epoch    key
+//	survey:   1  level
+//	bring:    list of         entries
 //
 // Answers:
 //
@@ -33,6 +35,8 @@ import (
 //	adopt:    list of         1  fate
 //	settle:   nothing more
 //	level:    of each         1  whether it is
+//	survey:   1  whether it will bring the bucket   1  level   list of   8  sum
+//	bring:    1  whether one could not be taken over
 //
 //	key:      1  length, and so many bytes
 //	version:  8  hash   8  ballot   4  epoch   1  marks   key
@@ -48,6 +52,8 @@ const (
 	askAdopt
 	askSettle
 	askLevel
+	askSurvey
+	askBring
 )
 
 // state is how a replica stands to a question about a bucket.

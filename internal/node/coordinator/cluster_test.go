@@ -491,8 +491,8 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 		for failed := true; failed; {
 			c.locals[i].Settle()
 			var keys [][]byte
-			if err := c.locals[i].Keys(0, func(key []byte, _ int) bool {
-				keys = append(keys, append([]byte(nil), key...))
+			if err := c.locals[i].Each(0, func(e *store.Entry) bool {
+				keys = append(keys, append([]byte(nil), e.Key...))
 				return true
 			}); err != nil {
 				t.Error(err)

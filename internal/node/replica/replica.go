@@ -341,10 +341,10 @@ func (r *Local) empty(b unkai.Bucket) bool {
 	return empty
 }
 
-// Keys passes the keys of a bucket that somebody can see, or might, to yield,
-// with the bytes of key and value, until that returns false. The key is valid
-// during the call only.
-func (r *Local) Keys(b unkai.Bucket, yield func(key []byte, size int) bool) error {
+// Each passes the records of a bucket that somebody can see, or might, to yield,
+// until that returns false. Key and value are valid during the call only. It ends
+// at one that is damaged: nobody knows what that was.
+func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
 	top := r.topology()
 	for e, err := range r.engine.Scan(b) {
 		if err != nil {
@@ -353,7 +353,7 @@ func (r *Local) Keys(b unkai.Bucket, yield func(key []byte, size int) bool) erro
 		if e.Record.Ballot == 0 || top.Forgotten(e.Record.Epoch) {
 			continue
 		}
-		if !yield(e.Key, len(e.Key)+len(e.Record.Item.Value)) {
+		if !yield(&e) {
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"unkai"
@@ -30,6 +31,8 @@ type tree struct {
 	still   bool // no purge may begin
 	purging int  // purges under way
 	life    int  // times it was made unknown
+
+	counting atomic.Bool
 }
 
 // outcome is what has become of a key.
@@ -144,15 +147,25 @@ var errForgotten = errors.New("the bucket was forgotten meanwhile")
 const purgesEnd = time.Millisecond
 
 // Count counts a bucket anew, beside whatever is written, and has its sums known
-// from then on. Only one may count a bucket at a time.
+// from then on. If somebody else is counting it, nothing happens.
 func (r *Local) Count(ctx context.Context, b unkai.Bucket) error {
+	return r.CountTo(ctx, b, 0)
+}
+
+// CountTo is Count of a bucket whose tree shall have at least a depth.
+func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	t, depth := &r.trees[b], r.guessDepth()
+	if !t.counting.CompareAndSwap(false, true) {
+		return nil
+	}
+	defer t.counting.Store(false)
 	t.mu.Lock()
 	life := t.life
 	if t.sums != nil {
 		depth = t.sums.Fit()
 	}
 	t.mu.Unlock()
+	depth = max(depth, least)
 	snapshot, last, err := r.snapshot(ctx, t, b, depth)
 	if err == nil {
 		err = r.count(ctx, snapshot, last, life, t, depth)

@@ -1,0 +1,246 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/merkle"
+	"unkai/internal/core/quorum"
+	"unkai/internal/core/topology"
+	"unkai/internal/store"
+)
+
+// bringer brings what this node holds of a bucket on its way to the replicas that
+// join it; see docs/decisions/0015.
+type bringer struct {
+	*Repairer
+	b     unkai.Bucket
+	route *topology.Route
+	skip  uint
+	// spend waits within the throttle, and ends when the bucket is to stay.
+	spend func(ctx context.Context, bytes int) error
+	bytes int64 // of the keys and values that this node holds
+	moved int64 // records
+}
+
+const (
+	// batch is how many keys are settled at once, and batchBytes with how many
+	// bytes: they share round trips and syncs.
+	batch      = 256
+	batchBytes = 1 << 20
+	// maxBrought is how many bytes of records are in a message. Each bucket has one
+	// message at a time on its way to a replica.
+	maxBrought = 256 << 10
+	// looks is how often it is looked whether all have the same before what differs
+	// is settled: what is on its way to the others has arrived by then.
+	looks = 3
+)
+
+// errPending: it is another replica's turn.
+var errPending = errors.New("another present replica is about to bring the bucket")
+
+// bring sees that everything that this node holds of the bucket, or what comes after
+// it, is durable at enough of the joining replicas, and at all that are alive if that
+// can be had.
+func (c *bringer) bring(ctx context.Context) error {
+	if c.pending(ctx) {
+		return errPending
+	}
+	t, err := c.known(ctx, c.b, 0)
+	if err != nil {
+		return err
+	}
+	s, err := c.survey(ctx, c.b, c.route, min(t.Depth, maxLevel))
+	if err != nil {
+		return err
+	}
+	differ := c.differing(s, nodesOf(s.level))
+	if err := c.carry(ctx, s); err != nil {
+		return err
+	}
+	for look := range looks {
+		if len(differ) == 0 {
+			return nil
+		}
+		// Not all buckets at one moment: their rounds would get in each other's way.
+		if look > 0 && !sleep(ctx, secondLook+time.Duration(c.b)*time.Microsecond) {
+			return ctx.Err()
+		}
+		level := s.level
+		if s, err = c.survey(ctx, c.b, c.route, level); err != nil {
+			return err
+		}
+		for ; level > s.level; level-- {
+			for i := range differ {
+				differ[i] /= 2
+			}
+			differ = slices.Compact(differ)
+		}
+		differ = c.differing(s, slices.Values(differ))
+	}
+	return c.settleNodes(ctx, s, differ)
+}
+
+// pending reports whether it is the turn of another present replica, the first that
+// is alive, and that one has not tried yet.
+func (c *bringer) pending(ctx context.Context) bool {
+	for _, id := range present(c.route) {
+		if id == c.Self {
+			return false
+		}
+		if id != 0 && c.Alive(id) {
+			_, _, pending, err := c.askSurvey(ctx, id, c.b, c.route.Epoch, 0)
+			return err == nil && pending
+		}
+	}
+	return false
+}
+
+// differing are those of some nodes below which a joining replica that is alive may
+// not hold what this one does, or too few of them do.
+func (c *bringer) differing(s *survey, nodes iter.Seq[uint32]) (out []uint32) {
+	enough := quorum.Rule{Present: c.route.Write.Joining}
+	for n := range nodes {
+		if m := s.equal(n); c.lacking(s, m) != 0 || !enough.Enough(m) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// lacking are the joining replicas that have answered, but for those in a mask.
+func (c *bringer) lacking(s *survey, m quorum.Mask) (lack quorum.Mask) {
+	for i := range s.sums {
+		if s.sums[i] != nil && c.route.Write.Joining.Members.Has(i) && !m.Has(i) {
+			lack = lack.With(i)
+		}
+	}
+	return lack
+}
+
+// carry goes through all records, and brings those that are known to be chosen to
+// whom they lack: which are older than the set, and below a node below which enough
+// of the present replicas hold the same. It was so when the survey was made, and
+// what has come to this replica since has the epoch of the bucket or, if it was
+// adopted, was chosen too.
+func (c *bringer) carry(ctx context.Context, s *survey) error {
+	to := make([][]byte, len(s.sums))
+	count := make([]int, len(s.sums))
+	old := quorum.Rule{Present: c.route.Write.Present}
+	var failed error
+	flush := func() bool {
+		failed = c.give(ctx, to, count)
+		for i := range to {
+			to[i], count[i] = to[i][:0], 0
+		}
+		return failed == nil
+	}
+	err := c.Replica.Each(c.b, func(e *store.Entry) bool {
+		c.bytes += int64(len(e.Key) + len(e.Record.Item.Value))
+		m := s.equal(merkle.Node(e.Hash, c.skip, s.level))
+		lack := c.lacking(s, m)
+		if lack == 0 || e.Record.Epoch >= c.route.Since || !old.Enough(m) {
+			return true
+		}
+		c.moved++
+		full := false
+		for i := range to {
+			if lack.Has(i) {
+				if count[i] == 0 {
+					to[i] = u32(append(to[i], about(askBring, c.b, c.route.Epoch)...), 0)
+				}
+				to[i] = appendEntry(to[i], &entry{hash: e.Hash, key: e.Key, record: e.Record})
+				count[i]++
+				full = full || len(to[i]) >= maxBrought
+			}
+		}
+		return !full || flush()
+	})
+	if err == nil && failed == nil {
+		flush()
+	}
+	return errors.Join(err, failed)
+}
+
+// errBrought: a joining replica could not take over a record.
+var errBrought = errors.New("a joining replica could not take over all that it was brought")
+
+// give sends each member its records, and waits until they are durable there.
+func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
+	errs := make([]error, len(to))
+	sent := 0
+	var wg sync.WaitGroup
+	for i, q := range to {
+		if count[i] == 0 {
+			continue
+		}
+		sent += len(q)
+		copy(q[7:], u32(nil, uint32(count[i])))
+		wg.Go(func() {
+			reply, err := c.ask(ctx, c.route.Members[i], slices.Clone(q))
+			switch {
+			case err != nil:
+				errs[i] = err
+			case len(reply) != 2 || state(reply[0]) != stateOK:
+				errs[i] = errState
+			case reply[1] != 0:
+				errs[i] = errBrought
+			default:
+				c.stats.brought.Add(int64(count[i]))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errors.Join(errs...), c.spend(ctx, sent))
+}
+
+// settleNodes has a round for each key below some nodes.
+func (c *bringer) settleNodes(ctx context.Context, s *survey, nodes []uint32) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	in := setOf(nodes)
+	var keys [][]byte
+	var failed error
+	waiting := 0
+	flush := func() bool {
+		if failed = c.settle(keys); failed == nil {
+			failed = c.spend(ctx, waiting)
+		}
+		c.moved += int64(len(keys))
+		keys, waiting = nil, 0
+		return failed == nil
+	}
+	err := c.Replica.Each(c.b, func(e *store.Entry) bool {
+		if _, ok := in[merkle.Node(e.Hash, c.skip, s.level)]; !ok {
+			return true
+		}
+		keys = append(keys, slices.Clone(e.Key))
+		waiting += len(e.Key) + len(e.Record.Item.Value)
+		return len(keys) < batch && waiting < batchBytes || flush()
+	})
+	if err == nil && failed == nil {
+		flush()
+	}
+	return errors.Join(err, failed)
+}
+
+// serveBring takes over records that a present replica knows to be chosen.
+func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
+	calls, err := in.adoptions(r.Topology().Space(), b, at, maxBrought/18)
+	if err != nil {
+		return nil, err
+	}
+	failed := byte(0)
+	for _, f := range r.adopt(calls) {
+		if f == fateFailed {
+			failed = 1 // the others it will be told of by the tree
+		}
+	}
+	return []byte{byte(stateOK), failed}, nil
+}

@@ -1,0 +1,164 @@
+package node_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"unkai/internal/node"
+)
+
+// BenchmarkAttach attaches a fourth node to three that hold 300,000 records of 100
+// bytes, all on disk, and reports how fast what it takes over moves as a part of how
+// fast as many bytes go over a bare TCP connection into a file that is synced after
+// each megabyte. Run it with -benchtime 1x.
+func BenchmarkAttach(b *testing.B) {
+	const records = 300_000
+	for b.Loop() {
+		var all []*node.Node
+		for range 3 {
+			all = append(all, benchNode(b, all))
+			awaitIdle(b, all[0], len(all))
+		}
+		fillFast(b, all[0], records)
+		benchNode(b, all)
+		var began time.Time
+		for {
+			seen := nodes(b, all[0])
+			if began.IsZero() && seen.Job != nil {
+				began = time.Now()
+			}
+			if !began.IsZero() && seen.Job == nil && seen.Moving == 0 {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		took := time.Since(began)
+		bytes := records * 100 * 3 / 4
+		bare := bareCopy(b, bytes)
+		b.ReportMetric(float64(bare)/float64(took), "of-bare")
+		b.ReportMetric(took.Seconds(), "s")
+		b.ReportMetric(bare.Seconds(), "bare-s")
+	}
+}
+
+func benchNode(b *testing.B, others []*node.Node) *node.Node {
+	b.Helper()
+	cfg := node.DefaultConfig()
+	cfg.Data, cfg.Store = filepath.Join(b.TempDir(), "data"), "disk"
+	cfg.Listen, cfg.Peer, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Log = slog.New(slog.DiscardHandler)
+	if len(others) > 0 {
+		cfg.Join = []string{others[0].Peer()}
+	}
+	n, err := node.Start(b.Context(), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := n.Stop(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	return n
+}
+
+// awaitIdle waits until so many nodes hold something and nothing moves.
+func awaitIdle(b *testing.B, n *node.Node, want int) {
+	b.Helper()
+	for until := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		seen, attached := nodes(b, n), 0
+		for _, m := range seen.Nodes {
+			if m.State == "attached" && m.Replicas > 0 {
+				attached++
+			}
+		}
+		if attached == want && seen.Job == nil && seen.Moving == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			b.Fatalf("%+v", seen)
+		}
+	}
+}
+
+// fillFast stores so many records of about 100 bytes with their keys.
+func fillFast(b *testing.B, n *node.Node, records int) {
+	b.Helper()
+	c, err := net.Dial("tcp", n.Listen().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	r, value := bufio.NewReader(c), strings.Repeat("v", 88)
+	const pipelined = 500
+	for at := 0; at < records; at += pipelined {
+		var q strings.Builder
+		for i := at; i < at+pipelined; i++ {
+			fmt.Fprintf(&q, "set key%09d 0 0 %d\r\n%s\r\n", i, len(value), value)
+		}
+		if _, err := io.WriteString(c, q.String()); err != nil {
+			b.Fatal(err)
+		}
+		for range pipelined {
+			if line, err := r.ReadString('\n'); err != nil || line != "STORED\r\n" {
+				b.Fatal(line, err)
+			}
+		}
+	}
+}
+
+// bareCopy is how long so many bytes take over a TCP connection into a file that is
+// synced after each megabyte.
+func bareCopy(b *testing.B, bytes int) time.Duration {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	f, err := os.Create(filepath.Join(b.TempDir(), "bare"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	began := time.Now()
+	sent := make(chan error, 1)
+	go func() {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			_, err = c.Write(make([]byte, bytes))
+			_ = c.Close()
+		}
+		sent <- err
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	for n := int64(1); n > 0; {
+		if n, err = io.CopyN(f, c, 1<<20); err != nil && !errors.Is(err, io.EOF) {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	took := time.Since(began)
+	if err := <-sent; err != nil {
+		b.Fatal(err)
+	}
+	return took
+}
