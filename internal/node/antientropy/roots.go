@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"unkai"
+	"unkai/internal/core/merkle"
 )
 
 // root is what another replica says of a bucket.
@@ -51,7 +52,7 @@ func (r *Repairer) compareRoots(ctx context.Context, looks []comparison) {
 			case answers[n][k].state == stateUnknown:
 				l.lacks(counting, id)
 				continue
-			case answers[n][k].state != stateOK:
+			case answers[n][k].state != stateOK, answers[n][k].depth < 1, answers[n][k].depth > merkle.MaxDepth:
 				l.lacks(foreign, id)
 				continue
 			}
