@@ -249,8 +249,11 @@ func site(t *testing.T, code int, body string) string {
 const (
 	surviving = `{"ready":true,"state":"serving","survival":{"writes":{"nodes":1},"reads":{"nodes":1},"buckets":64,"restart_safe":true,
 "managers":{"nodes":["a","b","c"],"alive":3,"spare":1}},"deciding":{"lead":true,"lead_since":1700000000000},
-"job":{"id":4,"kind":"attach","nodes":["a"],"state":"running","progress":0.5,"bytes_per_second":2048}}`
-	broken = `{"ready":true,"state":"serving","survival":{"writes":{"nodes":-1,"without_quorum":5,"buckets":[1,2,3,4,5]},"buckets":64,"unavailable":5}}`
+"job":{"id":4,"kind":"attach","nodes":["a"],"state":"running","progress":0.5,"bytes_per_second":2048},
+"repair":{"oldest_seconds":1.5,"oldest_bucket":17,"adopted":3,"brought":4,"settled":5}}`
+	unverified = `{"ready":true,"state":"serving","repair":{"oldest_seconds":100,"oldest_bucket":17,"unreconciled":6}}`
+	followers  = `{"ready":true,"state":"serving","repair":{"oldest_seconds":0,"oldest_bucket":null}}`
+	broken     = `{"ready":true,"state":"serving","survival":{"writes":{"nodes":-1,"without_quorum":5,"buckets":[1,2,3,4,5]},"buckets":64,"unavailable":5}}`
 )
 
 func TestStatus(t *testing.T) {
@@ -274,10 +277,13 @@ func TestStatus(t *testing.T) {
 	}{
 		{"serving", site(t, 200, string(body)), 0, []string{
 			"serving, for 1m2s", "00000000000000ab, unkai 1.2.3", "127.0.0.1:4", "epoch 3, incarnation 2", "disk, sync always",
-			"10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 records were found damaged", "4 of 9", "75.0 % hits",
+			"10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
 		}, nil},
 		{"starting", site(t, 200, `{"ready":false,"state":"starting","version":"1"}`), 1, []string{"starting"}, []string{"does not serve: starting"}},
-		{"survives", site(t, 200, surviving), 0, []string{"any one node", "safe, one node at a time", "3 of 3 answer; 1 may fail", "since 2023-11-14T22:13:20Z", "job 4", "2.0 KiB a second"}, nil},
+		{"survives", site(t, 200, surviving), 0, []string{"any one node", "safe, one node at a time", "3 of 3 answer; 1 may fail", "since 2023-11-14T22:13:20Z", "job 4", "2.0 KiB a second",
+			"has waited longer than 2s", "3 records taken over here and 4 by others, 5 keys"}, nil},
+		{"unverified", site(t, 200, unverified), 0, []string{"NOT VERIFIED: bucket 17", "for 1m40s; 6 keys differed"}, nil},
+		{"compares nothing", site(t, 200, followers), 0, []string{"compares no buckets"}, nil},
 		{"no quorum", site(t, 200, broken), 4, []string{"NO QUORUM", "5 of 64 buckets cannot be written", "(1 2 3 4 5)", "not safe"}, []string{"5 of 64 buckets cannot be read and written now"}},
 		{"error", site(t, 500, "oops"), 1, nil, []string{"500"}},
 		{"somebody else", site(t, 200, "<html>"), 1, nil, []string{"not the status of a node"}},

@@ -81,12 +81,16 @@ func describeEnded(j *admin.Job) string {
 	return fmt.Sprintf("job %d is %s after %s: planned %s, moved %s\n", j.ID, j.State, span(float64(j.Ended-j.Begun)/1000), moved(j.Planned), moved(j.Moved))
 }
 
+// bar shows how much of something is done, from 0 to 1.
+func bar(done float64) string {
+	const width = 30
+	full := min(int(done*width), width)
+	return fmt.Sprintf("[%s%s] %3.0f %%", strings.Repeat("█", full), strings.Repeat("░", width-full), 100*done)
+}
+
 // progress is a bar and figures, in one line.
 func progress(j *admin.Job) string {
-	const width = 30
-	full := min(int(j.Progress*width), width)
-	line := fmt.Sprintf("[%s%s] %3.0f %%  %d of %d replicas, %s", strings.Repeat("█", full), strings.Repeat("░", width-full),
-		100*j.Progress, j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
+	line := fmt.Sprintf("%s  %d of %d replicas, %s", bar(j.Progress), j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
 	if j.Rate >= 1 {
 		line += ", " + amount(int64(j.Rate)) + " a second"
 	}
@@ -106,26 +110,12 @@ const (
 // await waits until a job has ended and shows how far it is. The node that was
 // asked may go away meanwhile: then the others are.
 func (o *outside) await(ctx context.Context, address string, id int) (admin.Job, error) {
-	doors := []string{address}
-	var all admin.Nodes
-	if _, err := o.within(ctx, address, "/v1/nodes", &all); err == nil {
-		for _, m := range all.Nodes {
-			if m.HTTP != "" && m.HTTP != off && m.HTTP != address {
-				doors = append(doors, m.HTTP)
-			}
-		}
-	}
-	heard := time.Now()
-	for at := 0; ; {
+	doors := o.doors(ctx, address)
+	for {
 		var jobs admin.Jobs
-		_, err := o.within(ctx, doors[at], "/v1/jobs", &jobs)
-		switch {
-		case err == nil:
-			heard = time.Now()
-		case time.Since(heard) > awaitSilent:
+		err := doors.ask(ctx, "/v1/jobs", &jobs)
+		if err != nil && doors.silent() {
 			return admin.Job{}, fmt.Errorf("wait for job %d: %w", id, err)
-		default:
-			at = (at + 1) % len(doors)
 		}
 		for _, j := range jobs.Ended {
 			if j.ID == id {
@@ -149,6 +139,41 @@ func (o *outside) await(ctx context.Context, address string, id int) (admin.Job,
 		}
 	}
 }
+
+// doors are the addresses for administration of a cluster's nodes: when the one that
+// was asked goes away, the next is.
+type doors struct {
+	o     *outside
+	all   []string
+	at    int
+	heard time.Time
+}
+
+func (o *outside) doors(ctx context.Context, address string) *doors {
+	d := &doors{o: o, all: []string{address}, heard: time.Now()}
+	var all admin.Nodes
+	if _, err := o.within(ctx, address, "/v1/nodes", &all); err == nil {
+		for _, m := range all.Nodes {
+			if m.HTTP != "" && m.HTTP != off && m.HTTP != address {
+				d.all = append(d.all, m.HTTP)
+			}
+		}
+	}
+	return d
+}
+
+func (d *doors) ask(ctx context.Context, path string, v any) error {
+	_, err := d.o.within(ctx, d.all[d.at], path, v)
+	if err == nil {
+		d.heard = time.Now()
+	} else {
+		d.at = (d.at + 1) % len(d.all)
+	}
+	return err
+}
+
+// silent reports whether nobody has answered for too long.
+func (d *doors) silent() bool { return time.Since(d.heard) > awaitSilent }
 
 func (o *outside) within(ctx context.Context, address, path string, v any) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)

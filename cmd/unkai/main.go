@@ -61,6 +61,7 @@ const (
 	exitUsage    = 2
 	exitConflict = 3 // it cannot be done now
 	exitNoQuorum = 4 // some keys cannot be read and written now
+	exitUnequal  = 5 // some replicas could not be made equal
 	exitSignal   = 128
 )
 
@@ -109,6 +110,9 @@ func (o *outside) run(args []string) int {
 	}
 	if errors.Is(err, errNoQuorum) {
 		return exitNoQuorum
+	}
+	if errors.Is(err, errUnequal) {
+		return exitUnequal
 	}
 	var stopped interrupted
 	if errors.As(err, &stopped) {

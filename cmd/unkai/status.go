@@ -147,7 +147,7 @@ func describe(s *admin.Status) string {
 			line("FULL", "reads and deletes work, growth is refused")
 		}
 		if st.Damaged > 0 {
-			line("DAMAGED", "%d records were found damaged; see the log", st.Damaged)
+			line("DAMAGED", "%d times a record was found damaged; see the log%s", st.Damaged, healed(s.Repair))
 		}
 	}
 	if c := s.Clients; c != nil {
@@ -161,6 +161,10 @@ func describe(s *admin.Status) string {
 			line(l[0], "%s", l[1])
 		}
 	}
+	if r := s.Repair; r != nil {
+		line("replicas", "%s", verifiedLast(r))
+		line("mended", "%d records taken over here and %d by others, %d keys settled by a round, since the start", r.Adopted, r.Brought, r.Settled)
+	}
 	if d := s.Deciding; d != nil && d.Lead {
 		line("lead", "this node brings jobs forward, since %s", time.UnixMilli(d.Leads).UTC().Format(time.RFC3339))
 	}
@@ -169,6 +173,32 @@ func describe(s *admin.Status) string {
 		b.WriteString(describeRunning(s.Job))
 	}
 	return b.String()
+}
+
+// healed says what has become of damage.
+func healed(r *admin.RepairStatus) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("; %d healed, %d keys not yet", r.Healed, r.Damaged)
+}
+
+// lately is after what time a bucket should have been found equal again.
+const lately = 60
+
+// verifiedLast says for how long buckets were not found equal.
+func verifiedLast(r *admin.RepairStatus) string {
+	differ := ""
+	if r.Unreconciled > 0 {
+		differ = fmt.Sprintf("; %d keys differed at the last look", r.Unreconciled)
+	}
+	switch {
+	case r.Bucket == nil:
+		return "this node compares no buckets, others do"
+	case r.Oldest > lately:
+		return fmt.Sprintf("NOT VERIFIED: bucket %d was not found equal everywhere for %s%s", *r.Bucket, span(r.Oldest), differ)
+	}
+	return fmt.Sprintf("no bucket that this node compares has waited longer than %s to be found equal everywhere%s", span(max(1, r.Oldest)), differ)
 }
 
 func hitRate(hits, misses int64) string {

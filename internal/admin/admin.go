@@ -93,6 +93,7 @@ const index = `unkai
 /v1/jobs       the job that runs and the last ones, JSON; POST begins one
 /v1/plan       POST: what a job would do, JSON
 /v1/job        POST: pause, resume, cancel or throttle the job that runs
+/v1/repair     how far the last repair is, or ?id=…, JSON; POST begins one
 /metrics       the same in figures, for Prometheus
 /debug/pprof/  profiles of the process
 `
@@ -126,6 +127,8 @@ func (s *Server) routes() http.Handler {
 	page("POST /v1/jobs", changeTimeout, s.begin)
 	page("POST /v1/plan", pageTimeout, s.plan)
 	page("POST /v1/job", changeTimeout, s.steer)
+	page("GET /v1/repair", pageTimeout, s.repaired)
+	page("POST /v1/repair", changeTimeout, s.repair)
 	page("GET /metrics", pageTimeout, metrics.ServeHTTP)
 	page("GET /debug/pprof/", pprofTimeout, pprof.Index)
 	page("GET /debug/pprof/cmdline", pprofTimeout, pprof.Cmdline)

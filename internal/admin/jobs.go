@@ -20,6 +20,10 @@ type Operator interface {
 	Jobs(ctx context.Context) (Jobs, error)
 	// Steer changes how the running job goes on.
 	Steer(ctx context.Context, o Order) (Jobs, error)
+	// Repair has all nodes compare their buckets now, and mend what differs.
+	Repair(ctx context.Context, w RepairWish) (RepairRun, error)
+	// Repaired tells how far a repair is; "": the last one that the node was asked for.
+	Repaired(ctx context.Context, id string) (RepairRun, error)
 }
 
 // Wish is the JSON that asks for a plan, or for a job.

@@ -32,6 +32,36 @@ func (lonely) Steer(_ context.Context, o Order) (Jobs, error) {
 	return Jobs{Epoch: 8, Throttle: o.Throttle}, nil
 }
 
+func (lonely) Repair(_ context.Context, w RepairWish) (RepairRun, error) {
+	if w.Bucket == nil {
+		return RepairRun{}, fmt.Errorf("%w: 4 repairs are under way already", ErrConflict)
+	}
+	return RepairRun{ID: "a1", Buckets: 1, Running: true}, nil
+}
+
+func (lonely) Repaired(_ context.Context, id string) (RepairRun, error) {
+	if id == "x" {
+		return RepairRun{}, fmt.Errorf("%w: not the id of a repair", ErrBadRequest)
+	}
+	return RepairRun{ID: id, Equal: 7}, nil
+}
+
+func TestRepairPage(t *testing.T) {
+	s := newServer(always(serving()))
+	for path, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"/v1/repair?id=x": {400, "not the id"}, "/v1/repair": {200, `"id": ""`}, "/v1/repair?id=b2": {200, `"equal": 7`},
+	} {
+		w := httptest.NewRecorder()
+		s.http.Handler.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want.code || !strings.Contains(w.Body.String(), want.says) {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 func TestJobPages(t *testing.T) {
 	s := newServer(always(serving()))
 	for _, test := range []struct {
@@ -52,6 +82,9 @@ func TestJobPages(t *testing.T) {
 		{"/v1/job", "application/json", `{"do":"throttle","throttle":5}`, 200, `"throttle": 5`},
 		{"/v1/job", "application/json", `{"do":"throttle","throttle":0}`, 200, `"throttle": 0`},
 		{"/v1/job", "application/json", `{"do":"throttle"}`, 400, "say how many"},
+		{"/v1/repair", "application/json", `{"bucket":3}`, 200, `"id": "a1"`},
+		{"/v1/repair", "application/json", `{}`, 409, "under way already"},
+		{"/v1/repair", "text/plain", `{}`, 400, "Content-Type"},
 		{"/v1/job", "application/json", `{"do":"pause"}`, 503, "too few managers"},
 	} {
 		w := httptest.NewRecorder()
@@ -70,7 +103,7 @@ func TestJobPages(t *testing.T) {
 // what it likes; the browser says so.
 func TestNoBrowserBeginsAJob(t *testing.T) {
 	s := newServer(always(serving()))
-	for _, path := range []string{"/v1/plan", "/v1/jobs", "/v1/job"} {
+	for _, path := range []string{"/v1/plan", "/v1/jobs", "/v1/job", "/v1/repair"} {
 		for header, value := range map[string]string{"Origin": "http://example.com", "Sec-Fetch-Site": "same-origin"} {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest("POST", path, strings.NewReader(`{}`))

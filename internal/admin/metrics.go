@@ -79,6 +79,11 @@ var metrics = []metric{
 	counter("repair_settled", "Keys that needed a round to become equal.", func(s *Snapshot) int64 { return s.Repair.Settled }),
 	counter("repair_failed", "Records that a store could not take over.", func(s *Snapshot) int64 { return s.Repair.Failed }),
 	counter("repair_bytes", "Bytes of questions and answers between replicas that are compared.", func(s *Snapshot) int64 { return s.Repair.Bytes }),
+	gauge("damaged_keys", "Keys whose records are damaged here, as far as it was noticed, and not healed yet.", func(s *Snapshot) int64 { return s.Repair.Wounds }),
+	counter("repair_healed", "Damaged records that gave way to what other replicas hold.", func(s *Snapshot) int64 { return s.Repair.Healed }),
+	counter("scrub_records", "Records read to see whether they are whole.", func(s *Snapshot) int64 { return s.Repair.Scrubbed }),
+	counter("scrub_passes", "Times that all records were.", func(s *Snapshot) int64 { return s.Repair.Scrubs }),
+	counter("scrub_damaged", "Records that were not.", func(s *Snapshot) int64 { return s.Repair.ScrubDamaged }),
 	counter("purged", "Records of what is gone that were forgotten.", func(s *Snapshot) int64 { return s.Repair.Purged }),
 }
 

@@ -51,6 +51,7 @@ func (s *Snapshot) node() string {
 type Repair struct {
 	Unreconciled int64         // keys known not to be equal at all their replicas
 	Oldest       time.Duration // since when a bucket was not found equal at all its replicas
+	Bucket       *int          // which that is; nil: there is none
 	Compared     int64         // comparisons of a bucket that found it equal everywhere
 	Differed     int64         // comparisons that began with a difference
 	Adopted      int64         // records that this node lacked and has taken over
@@ -58,6 +59,11 @@ type Repair struct {
 	Settled      int64         // keys that needed a round
 	Failed       int64         // records that a store could not take over
 	Bytes        int64         // of questions and answers
+	Wounds       int64         // keys whose records are damaged, as far as it was noticed
+	Healed       int64         // damaged records that gave way to what other replicas hold
+	Scrubbed     int64         // records read because nobody may have read them for long
+	Scrubs       int64         // passes of that through the store
+	ScrubDamaged int64         // records that it found damaged
 	Purged       int64         // records of what is gone, forgotten
 }
 

@@ -29,6 +29,7 @@ type Status struct {
 	Survival    *Survival      `json:"survival,omitempty"` // of the whole cluster
 	Links       []Link         `json:"links,omitempty"`    // to the other members
 	Deciding    *Deciding      `json:"deciding,omitempty"`
+	Repair      *RepairStatus  `json:"repair,omitempty"`
 }
 
 // Addresses say where a node listens; empty: nowhere.
@@ -79,6 +80,26 @@ type ClientsStatus struct {
 	Counts map[string]int64 `json:"counts"`
 }
 
+// RepairStatus is what comparing replicas has come to: of the buckets that this node
+// compares, and of the records that it holds. Counters count from the start.
+type RepairStatus struct {
+	// Oldest is how many seconds ago the bucket was found equal at all its replicas
+	// for which that is longest ago, and Bucket which that is; null: there is none.
+	Oldest       float64 `json:"oldest_seconds"`
+	Bucket       *int    `json:"oldest_bucket"`
+	Unreconciled int64   `json:"unreconciled"` // keys not equal at the last look
+	Equal        int64   `json:"equal"`        // comparisons that found a bucket equal
+	Different    int64   `json:"different"`    // that did not at first
+	Adopted      int64   `json:"adopted"`      // records taken over here
+	Brought      int64   `json:"brought"`      // records that others took over because of this node
+	Settled      int64   `json:"settled"`      // keys that needed a round
+	Failed       int64   `json:"failed"`       // records that a store could not take over
+	Bytes        int64   `json:"bytes"`        // of questions and answers
+	Damaged      int64   `json:"damaged"`      // keys whose records are damaged and not healed yet
+	Healed       int64   `json:"healed"`       // damaged records that gave way to others
+	Purged       int64   `json:"purged"`       // records of what is gone, forgotten
+}
+
 // RoundsStatus is the coordinator's part of a Status.
 type RoundsStatus struct {
 	Shared   int64 `json:"shared"`
@@ -111,6 +132,12 @@ func (s *Snapshot) status() Status {
 	out.Rounds = &RoundsStatus{
 		Shared: s.Rounds.Shared, Expired: s.Rounds.Expired,
 		Retried: s.Rounds.Retried, Timeouts: s.Rounds.Timeouts,
+	}
+	r := &s.Repair
+	out.Repair = &RepairStatus{
+		Oldest: r.Oldest.Seconds(), Bucket: r.Bucket, Unreconciled: r.Unreconciled, Equal: r.Compared, Different: r.Differed,
+		Adopted: r.Adopted, Brought: r.Brought, Settled: r.Settled, Failed: r.Failed, Bytes: r.Bytes,
+		Damaged: r.Wounds, Healed: r.Healed, Purged: r.Purged,
 	}
 	return out
 }

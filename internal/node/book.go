@@ -34,11 +34,16 @@ type book struct {
 type address struct {
 	Peer string `json:"peer"`
 	Told int64  `json:"told"` // milliseconds since 1970, by that node's clock
+	// Before is what Told was before: who remembers a later one knows of a time that
+	// the node has forgotten.
+	Before int64 `json:"before,omitempty"`
 }
 
 const (
 	// maxBook bounds the addresses that are kept.
 	maxBook = 4096
+	// latestTold bounds what is believed, so that it can still rise.
+	latestTold = 1 << 53
 	// stale is by how much Told in the file may be behind, in milliseconds.
 	stale = 60_000
 )
@@ -83,7 +88,9 @@ func (b *book) older() bool {
 func (b *book) tellOwn(addr string, now int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	own := address{addr, max(now, b.known[b.self].Told+1, b.heard+1)}
+	// What it has heard of it knows of: then it began anew.
+	before := max(b.known[b.self].Told, b.heard)
+	own := address{addr, max(now, before+1), before}
 	// Durable before others hear of it.
 	if err := b.save(own); err != nil {
 		return err
@@ -103,6 +110,9 @@ func (b *book) learn(byName map[string]address) error {
 		if err != nil {
 			return err
 		}
+		if a.Told > latestTold {
+			return fmt.Errorf("node %v cannot have told its address at %d ms since 1970", id, a.Told)
+		}
 		if id == b.self {
 			b.heard = max(b.heard, a.Told)
 			older = b.told && a.Told > b.known[id].Told
@@ -114,6 +124,9 @@ func (b *book) learn(byName map[string]address) error {
 		}
 		if ok && old.Told >= a.Told || a.Peer == "" || !ok && len(b.known) >= maxBook {
 			continue
+		}
+		if ok && a.Before != 0 && a.Before < old.Told {
+			a.Told, a.Before = a.Told+1, 0 // so it will hear, and stop: see errOlder
 		}
 		b.known[id] = a
 		b.tell(id, a.Peer)

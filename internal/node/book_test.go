@@ -68,13 +68,31 @@ func TestBookOfAnEarlierTime(t *testing.T) {
 		t.Errorf("%v, older %v", err, again.older())
 	}
 	again = open("copy")
-	if err := again.tellOwn("a:1", 1000); err != nil { // nobody could be asked
+	if err := again.tellOwn("a:1", 5000); err != nil { // nobody could be asked
 		t.Fatal(err)
 	}
-	if err := b.tellOwn("a:1", 2000); err != nil {
+	other, err := openBook(atomicFile(filepath.Join(dir, "other")), 8, func(unkai.NodeID, string) {})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := again.learn(own(b)); !errors.Is(err, errOlder) {
+	for _, told := range []*book{b, again} {
+		if err := other.learn(told.all()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := again.learn(other.all()); !errors.Is(err, errOlder) {
 		t.Errorf("%v when it hears of it late", err)
+	}
+	again = open("copy")
+	if err := again.learn(other.all()); err != nil || !again.older() {
+		t.Errorf("%v, older %v when it starts once more", err, again.older())
+	}
+	for i := range int64(3) { // it has begun anew
+		if err := again.tellOwn("a:1", 100+i); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(other.learn(again.all()), again.learn(other.all())); err != nil {
+			t.Error(err)
+		}
 	}
 }

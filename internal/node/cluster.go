@@ -103,16 +103,20 @@ func (n *Node) openPeers() error {
 	n.network.Handle(peer.Replica, &n.replicas)
 	n.network.Handle(peer.Operations, &n.operations)
 	n.network.Handle(peer.Repair, &n.repairs)
-	if n.port != nil {
-		n.port.Start()
-	}
+	// Who is let in may ask at once: the book has to be there.
 	var err error
 	n.book, err = openBook(n.dir.file(bookFile), n.id, func(id unkai.NodeID, addr string) {
 		if id != n.id {
 			n.network.Know(id, addr)
 		}
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	if n.port != nil {
+		n.port.Start()
+	}
+	return nil
 }
 
 // peerKey is what the port for other nodes is protected with.
@@ -172,13 +176,14 @@ func (n *Node) self() topology.Node {
 	return topology.Node{ID: n.id, Weight: n.cfg.Weight, Zone: n.cfg.Zone, Manual: n.cfg.Attach == Manual}
 }
 
-// join asks the nodes that were named to let this one in, until one has.
-func (n *Node) join(ctx context.Context) (*topology.Topology, error) {
+// join asks the nodes that were named to let this one in, again or as a new one,
+// until one has.
+func (n *Node) join(ctx context.Context, again bool) (*topology.Topology, error) {
 	n.setState("joining")
 	for try := 0; ; try++ {
 		var errs []error
 		for _, addr := range n.cfg.Join {
-			top, err := n.joinAt(ctx, addr)
+			top, err := n.joinAt(ctx, addr, again)
 			if err == nil {
 				return top, nil
 			}
@@ -199,7 +204,7 @@ func (n *Node) join(ctx context.Context) (*topology.Topology, error) {
 	}
 }
 
-func (n *Node) joinAt(ctx context.Context, addr string) (*topology.Topology, error) {
+func (n *Node) joinAt(ctx context.Context, addr string, again bool) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
 	id, err := n.network.Introduce(ctx, addr)
@@ -216,7 +221,7 @@ func (n *Node) joinAt(ctx context.Context, addr string) (*topology.Topology, err
 			return nil, err
 		}
 	}
-	a, err := n.askControl(ctx, id, control{Join: &join{Node: n.self()}})
+	a, err := n.askControl(ctx, id, control{Join: &join{Node: n.self(), Reborn: again}})
 	if err != nil {
 		return nil, err
 	}
@@ -267,9 +272,7 @@ func (n *Node) greet(ctx context.Context) {
 			}
 		}
 		if round%tellEvery == tellEvery-1 {
-			if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
-				n.log.Warn("that this node is still there could not be noted", "err", err)
-			}
+			n.stillHere()
 		}
 		for i, id := range others {
 			h := n.hello()

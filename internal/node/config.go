@@ -35,6 +35,9 @@ type Config struct {
 	// Attach is "auto", or "manual": then the node gets its share when an operator
 	// says so.
 	Attach string
+	// Restored has the node go on with a data directory that is an older copy, for
+	// when all nodes were put back from copies.
+	Restored bool
 	// AutoReplace is after how long a dead node's share is brought to others by
 	// itself; 0: never.
 	AutoReplace time.Duration

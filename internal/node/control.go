@@ -19,6 +19,7 @@ type control struct {
 	Join    *join    `json:"join,omitempty"`
 	Settled *settled `json:"settled,omitempty"`
 	Load    *load    `json:"load,omitempty"`
+	Repair  *repair  `json:"repair,omitempty"`
 }
 
 // hello tells what a node knows of where the others are and which topology is
@@ -105,6 +106,12 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		a.Settled = settledBy(top.Epoch, mover)
 	case q.Load != nil:
 		a.Load = n.load()
+	case q.Repair != nil:
+		r, err := n.serveRepair(q.Repair)
+		if err != nil {
+			return nil, err
+		}
+		a.Repair = r
 	default:
 		return nil, fmt.Errorf("not understood")
 	}
@@ -124,7 +131,7 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
 	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
-		if j.Reborn {
+		if _, ok := t.Node(node.ID); ok && j.Reborn {
 			return t.Reborn(node.ID)
 		}
 		if m, ok := t.Node(node.ID); ok && m.Weight == node.Weight && m.Zone == node.Zone {

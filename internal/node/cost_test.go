@@ -55,7 +55,7 @@ func TestAWriteIsOneSyncForEachReplica(t *testing.T) {
 	for i, n := range all {
 		stored, synced := metric(t, n, "unkai_store_writes_total")-records[i], metric(t, n, "unkai_store_syncs_total")-syncs[i]
 		sum += synced
-		if stored != writes || synced > writes+1 { // the last one of before may have come late
+		if stored != writes || synced > writes+2 { // the last one of before may have come late, and the store is marked now and then
 			t.Errorf("node %d stored %d records with %d syncs for %d writes", i, stored, synced, writes)
 		}
 	}

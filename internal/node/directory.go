@@ -24,7 +24,7 @@ import (
 //	decree         the manager's: what it promised about the next one
 //	ballots        up to where the counters of ballots may have been used
 //	book           where the other nodes were last
-//	openings       how often the store was opened
+//	mark           the number that the store was last marked with
 //	lock           held while a process uses the directory
 //	store/         the engine's
 type directory struct {
@@ -50,7 +50,7 @@ const (
 	decreeFile   = "decree"
 	ballotsFile  = "ballots"
 	bookFile     = "book"
-	openingsFile = "openings"
+	markFile     = "mark"
 	lockFile     = "lock"
 	storeDir     = "store"
 )

@@ -58,6 +58,7 @@ type Node struct {
 	repairer    *antientropy.Repairer
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
+	scrubber    replica.Scrubber
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -167,7 +168,8 @@ func (n *Node) openManager(ctx context.Context) error {
 			return fmt.Errorf("%s has a store but no file %s, without which its keys cannot be found; restore the directory from a copy", n.cfg.Data, topologyFile)
 		}
 		if len(n.cfg.Join) > 0 {
-			top, err := n.join(ctx)
+			// Who is no new node has lost what it held and decided, if it was a member.
+			top, err := n.join(ctx, !n.dir.created)
 			if err != nil {
 				return err
 			}
@@ -293,28 +295,30 @@ func (n *Node) openDisk(ctx context.Context, buckets int) error {
 		return err
 	}
 	n.engine = engine
-	before := openings{n.dir.file(openingsFile)}
-	count, err := before.count()
+	file := marks{n.dir.file(markFile)}
+	last, err := file.last()
 	if err != nil {
 		return err
 	}
-	if engine.Openings() <= count && !n.restored {
+	if engine.Mark() < last && !n.restored {
 		switch alone := len(n.manager.Topology().Nodes) == 1; {
-		case alone && policy != disk.Always:
+		case !engine.Fresh() && policy != disk.Always:
+			// A power cut took what was not synced, here and maybe everywhere. That is
+			// what was asked for; all beginning anew would lose the rest, too.
 			n.log.Warn("the store has lost what was not synced when the power failed", "sync", n.cfg.Sync)
-			return before.note(engine.Openings())
 		case alone:
 			return fmt.Errorf("%s is empty or an older copy, while the rest of %s is not: mount or restore the right one; to begin anew, name another directory with --data", filepath.Join(n.cfg.Data, storeDir), n.cfg.Data)
-		}
-		n.log.Warn("the store is empty or an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
-		if err := n.reborn(ctx); err != nil {
-			return err
-		}
-		if err := n.disown(); err != nil {
-			return err
+		default:
+			n.log.Warn("the store is empty or an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
+			if err := n.reborn(ctx); err != nil {
+				return err
+			}
+			if err := n.disown(); err != nil {
+				return err
+			}
 		}
 	}
-	return before.note(engine.Openings())
+	return file.set(engine, max(engine.Mark(), last)+1)
 }
 
 func (n *Node) openRooms() error {
@@ -358,6 +362,12 @@ func (n *Node) openRooms() error {
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })
+	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {
+		n.log.Warn("a bucket could not be read through; it will be tried again", "bucket", b, "err", err)
+	}
+	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Renew: n.renew, Log: n.log}
+	n.running.Go(func() { healer.Run(ctx) })
+	n.running.Go(func() { n.scrubber.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })
 	n.running.Go(func() { n.catchUp(ctx) })
 	n.running.Go(func() { n.runSteward(ctx) })

@@ -111,9 +111,33 @@ func (n *Node) change(top *topology.Topology, w admin.Wish) (topology.Change, er
 	return c, nil
 }
 
+// latest is the newest topology that this node and the managers know, as far as
+// they answer: an operator at one node must not be told what is over, or not begun,
+// because it has not heard of what was decided at another. Nil before there is one.
+func (n *Node) latest(ctx context.Context) *topology.Topology {
+	top := n.topology()
+	if top == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, id := range top.Managers {
+		if id != n.id && n.alive(id) {
+			wg.Go(func() {
+				if err := n.managerRef.Load().Catch(ctx, id); err != nil {
+					n.log.Debug("a manager did not tell its topology", "node", id.String(), "err", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return n.topology()
+}
+
 // Plan implements admin.Operator.
 func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
-	top := o.n.topology()
+	top := o.n.latest(ctx)
 	if top == nil {
 		return admin.Plan{}, errNoTopology
 	}
@@ -143,7 +167,7 @@ func refusal(top *topology.Topology, err error) error {
 
 // Begin implements admin.Operator.
 func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
-	top := o.n.topology()
+	top := o.n.latest(ctx)
 	if top == nil {
 		return admin.Job{}, errNoTopology
 	}
@@ -206,7 +230,7 @@ func (o operator) Jobs(context.Context) (admin.Jobs, error) {
 
 // Steer implements admin.Operator.
 func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, error) {
-	top := o.n.topology()
+	top := o.n.latest(ctx)
 	if top == nil {
 		return admin.Jobs{}, errNoTopology
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -40,7 +41,11 @@ func (n *Node) recall(ctx context.Context) error {
 		if !n.recallFrom(ctx, known) { // all addresses may have changed
 			n.recallFrom(ctx, seeds)
 		}
-		if n.restored = n.book.older(); n.restored {
+		if n.restored = n.book.older(); n.restored && n.cfg.Restored {
+			n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
+			n.restored = false
+		}
+		if n.restored {
 			n.log.Warn("the data directory is an older copy: this node begins anew, with what the other nodes hold", "data", n.cfg.Data)
 			return nil // it tells where it is when it has
 		}
@@ -102,48 +107,55 @@ func (n *Node) readmit(ctx context.Context, m *manager.Manager) error {
 	n.setState("waiting for the managers to begin a new incarnation of this node")
 	for {
 		var errs []error
+		var caught []unkai.NodeID
 		for _, id := range n.others() {
-			err := n.readmitBy(ctx, m, id)
+			heard, err := n.readmitBy(ctx, m, id)
 			if err == nil || errors.Is(err, topology.ErrRemoved) {
 				return err
 			}
+			if heard {
+				caught = append(caught, id)
+			}
 			errs = append(errs, err)
 		}
-		if slices.Equal(m.Topology().Managers, []unkai.NodeID{n.id}) {
-			// Nobody else can decide it. What this node decided and told is known by now.
+		top := m.Topology()
+		unheard := slices.ContainsFunc(top.Nodes, func(o topology.Node) bool { return o.ID != n.id && !slices.Contains(caught, o.ID) })
+		if slices.Equal(top.Managers, []unkai.NodeID{n.id}) && !unheard {
+			// Nobody else can decide it, and all have told what this node decided and told.
 			n.managerRef.Store(m)
 			return n.reborn(ctx)
 		}
-		n.log.Warn("no node could have this one begin a new incarnation yet; it keeps trying", "err", errors.Join(errs...))
+		n.log.Warn("no node could have this one begin a new incarnation yet; it keeps trying; if all nodes were put back from copies, start them with --restored", "err", errors.Join(errs...))
 		if !sleep(ctx, joinRetry) {
 			return ctx.Err()
 		}
 	}
 }
 
-func (n *Node) readmitBy(ctx context.Context, m *manager.Manager, id unkai.NodeID) error {
+// readmitBy asks one node. It reports also whether that has told its topology.
+func (n *Node) readmitBy(ctx context.Context, m *manager.Manager, id unkai.NodeID) (heard bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
 	if err := m.Catch(ctx, id); err != nil {
-		return err
+		return false, err
 	}
 	a, err := n.askControl(ctx, id, control{Join: &join{Node: n.self(), Reborn: true}})
 	switch {
 	case err != nil:
-		return err
+		return true, err
 	case a.Join == nil:
-		return fmt.Errorf("node %v gave no answer", id)
+		return true, fmt.Errorf("node %v gave no answer", id)
 	case a.Join.Never != "":
-		return fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved)
+		return true, fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved)
 	case a.Join.Topology == nil:
-		return fmt.Errorf("node %v gave no topology", id)
+		return true, fmt.Errorf("node %v gave no topology", id)
 	}
 	for m.Topology().Epoch < a.Join.Topology.Epoch {
 		if err := m.Catch(ctx, id); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // reborn has a node that lost what it held begin a new incarnation, which holds
@@ -197,31 +209,52 @@ func (n *Node) disown() error {
 	return nil
 }
 
-// openings is the file that remembers how often the store was opened, so that a
+// marks is the file that remembers what the store was last marked with, so that a
 // store that was lost, or put back from an older copy, is not taken for the one
 // that made this node's promises.
-type openings struct{ file atomicFile }
+type marks struct{ file atomicFile }
 
-// count reads it; 0 for a new node.
-func (o openings) count() (uint64, error) {
-	if _, err := os.Stat(string(o.file)); errors.Is(err, os.ErrNotExist) {
+// last reads it; 0 for a new node.
+func (m marks) last() (uint64, error) {
+	text, err := m.file.Load()
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	text, err := o.file.Load()
 	if err != nil {
-		return 0, fmt.Errorf("read how often the store was opened: %w", err)
+		return 0, fmt.Errorf("read the mark of the store: %w", err)
 	}
-	count, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("read how often the store was opened: %s: %w", string(o.file), err)
+		return 0, fmt.Errorf("read the mark of the store: %s: %w", string(m.file), err)
 	}
-	return count, nil
+	return n, nil
 }
 
-// note writes it down.
-func (o openings) note(count uint64) error {
-	if err := o.file.Save([]byte(strconv.FormatUint(count, 10) + "\n")); err != nil {
-		return fmt.Errorf("note that the store was opened: %w", err)
+// marked is an engine that can be marked.
+type marked interface {
+	Mark() uint64
+	SetMark(uint64) error
+}
+
+// set marks the store, and then notes it: so the store is never behind.
+func (m marks) set(e marked, n uint64) error {
+	if err := e.SetMark(n); err != nil {
+		return err
+	}
+	if err := m.file.Save([]byte(strconv.FormatUint(n, 10) + "\n")); err != nil {
+		return fmt.Errorf("note the mark of the store: %w", err)
 	}
 	return nil
+}
+
+// stillHere notes that this node is still there, where an old copy of its store or of its
+// directory will not have it.
+func (n *Node) stillHere() {
+	err := n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+	if e, ok := n.engine.(marked); ok {
+		err = errors.Join(err, marks{n.dir.file(markFile)}.set(e, e.Mark()+1))
+	}
+	if err != nil {
+		n.log.Warn("that this node is still there could not be noted", "err", err)
+	}
 }

@@ -95,10 +95,31 @@ func TestANodeAloneRefusesALostStore(t *testing.T) {
 	}
 	c := config(t, node.Disk)
 	c.Data = dir
-	if n, err := node.Start(context.Background(), c); err == nil || !strings.Contains(err.Error(), "mount or restore") {
-		t.Errorf("%v", err)
-		if err == nil {
-			stop(t, n)
+	for range 3 { // having refused changes nothing
+		if n, err := node.Start(context.Background(), c); err == nil || !strings.Contains(err.Error(), "mount or restore") {
+			t.Errorf("%v", err)
+			if err == nil {
+				stop(t, n)
+			}
 		}
 	}
+}
+
+// A directory that has kept who the node is, and neither its store nor the topology,
+// is no new node.
+func TestWhoIsLeftOfADirectoryBeginsAnew(t *testing.T) {
+	all, dir := three(t)
+	dial(t, all[0]).fill(0, 100)
+	stop(t, all[2])
+	for _, name := range []string{"store", "topology", "decree", "mark", "book", "ballots"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all[2] = member(t, node.Disk, dir, all[0].Peer())
+	if i := incarnation(t, settled(t, 3, all...), all[2]); i < 2 {
+		t.Errorf("incarnation %d", i)
+	}
+	stop(t, all[1])
+	dial(t, all[2]).check(100)
 }

@@ -63,6 +63,8 @@ func (n *Node) generalStats(s store.Stats, add func(string, any)) {
 	add("unkai_tombstones", s.Tombstones)
 	add("unkai_store_full", flag(s.Full))
 	add("unkai_store_damaged", s.Damaged)
+	add("unkai_damaged_keys", n.replica.Wounded())
+	add("unkai_healed", n.replica.Healed())
 	add("unkai_store_syncs", s.Syncs)
 	c := n.coordinator.Stats()
 	add("unkai_rounds_shared", c.Shared)

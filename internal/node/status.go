@@ -75,8 +75,13 @@ func (n *Node) repaired() admin.Repair {
 	out := admin.Repair{
 		Unreconciled: r.Unreconciled, Compared: r.Compared, Differed: r.Differed, Adopted: r.Adopted, Brought: r.Brought,
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
+		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(),
 	}
+	scrub := n.scrubber.Stats()
+	out.Scrubbed, out.Scrubs, out.ScrubDamaged = scrub.Records, scrub.Passes, scrub.Damaged
 	if r.Oldest != 0 {
+		bucket := int(r.Bucket)
+		out.Bucket = &bucket
 		out.Oldest = max(0, time.Duration(n.cfg.Now()-r.Oldest)*time.Millisecond)
 	}
 	return out

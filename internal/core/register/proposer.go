@@ -126,6 +126,10 @@ func (p *Proposer) Doubt() bool { return p.first != 0 }
 // What was forgotten under the earlier one, perhaps nobody is left to tell.
 func (p *Proposer) Moved() { p.moved = true }
 
+// HasMoved reports that. Then a value that was proposed before and is not found may
+// have been forgotten: it is worth asking everybody.
+func (p *Proposer) HasMoved() bool { return p.moved }
+
 // Fate is what became of what a round has proposed without success.
 type Fate uint8
 

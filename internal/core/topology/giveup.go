@@ -65,8 +65,10 @@ func (t *Topology) giveUp(c Change, gone []unkai.NodeID) (Topology, int, error) 
 		if !next.whole(s.Replicas, out) {
 			given++
 		}
-		left := slices.DeleteFunc(slices.Clone(s.Replicas), out)
+		was := s.Replicas
+		left := slices.DeleteFunc(slices.Clone(was), out)
 		*s = Set{Epoch: next.Epoch, Replicas: left, Strays: s.Strays} // none: the change gives it others
+		s.Strays = next.strays(s, was)
 	}
 	next.Epoch = t.Epoch // what comes of the change is of the next, and the sets are of that
 	return next, given, nil

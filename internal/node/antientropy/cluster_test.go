@@ -89,8 +89,11 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 	}
 	t.Cleanup(func() { _ = e.Close() })
 	n := &node{id: id, engine: e}
+	if engineOf != nil {
+		n.engine = engineOf(id, e)
+	}
 	if c.wrap != nil {
-		n.engine = c.wrap(e)
+		n.engine = c.wrap(n.engine)
 	}
 	n.replica = replica.New(n.engine, id, c.top.Load)
 	n.coordinator = coordinator.New(coordinator.Config{
@@ -114,6 +117,9 @@ func (c *cluster) newNode(t testing.TB, id unkai.NodeID, buckets int) *node {
 	}
 	return n
 }
+
+// engineOf, if any, puts something around a new node's engine.
+var engineOf func(unkai.NodeID, store.Engine) store.Engine
 
 var errAway = errors.New("away")
 

@@ -34,12 +34,17 @@ type session struct {
 	who   []unkai.NodeID
 	bytes atomic.Int64 // exchanged since it rested last
 	pace  pace
+	// What was carried, settled and could not be taken over, and exchanged, in all.
+	tally struct{ brought, settled, failed, bytes atomic.Int64 }
 }
 
 // mend finds out in what a bucket differs and has it mended. It reports whether
 // nothing differed after all.
 func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparison) (bool, error) {
 	s := &session{Repairer: r, comparison: l, top: top, who: slices.Concat([]unkai.NodeID{r.Self}, l.peers)}
+	defer func() {
+		l.brought, l.settled, l.failed, l.bytes = s.tally.brought.Load(), s.tally.settled.Load(), s.tally.failed.Load(), s.tally.bytes.Load()
+	}()
 	leaves, first, err := s.descend(ctx)
 	if err != nil || len(leaves) == 0 {
 		return err == nil, err
@@ -51,8 +56,8 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 	if err != nil {
 		return false, err
 	}
-	patient := s.recently()
-	level := true
+	patient := s.recently() && !s.hurried
+	level, restless := true, s.hurried
 	var todo []uint32
 	for i, leaf := range leaves {
 		same, quiet := true, true
@@ -63,7 +68,7 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 		if same {
 			continue
 		}
-		level = false
+		level, restless = false, restless && !quiet
 		if quiet || !patient {
 			todo = append(todo, leaf) // its keys are counted when they are known
 		} else {
@@ -76,6 +81,7 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 			return false, err
 		}
 	}
+	l.restless = restless && s.tally.failed.Load() == 0
 	return level, nil
 }
 

@@ -88,12 +88,24 @@ func (s *session) lack(lists []list, key string) (lack, bool) {
 	return l, l.lacking != 0
 }
 
-// carry has chosen records of one holder adopted by those who lack them.
+// carry has chosen records of one holder adopted by those who lack them, a message
+// at a time: values are long.
 func (s *session) carry(ctx context.Context, from int, lacks []lack) error {
-	entries, err := s.fetch(ctx, from, lacks)
-	if err != nil {
-		return err
+	for len(lacks) > 0 {
+		entries, about, err := s.fetch(ctx, from, lacks)
+		if err == nil {
+			err = s.spread(ctx, entries, lacks[:about])
+		}
+		if err != nil {
+			return err
+		}
+		lacks = lacks[about:]
 	}
+	return nil
+}
+
+// spread gives records to those who lack them.
+func (s *session) spread(ctx context.Context, entries []entry, lacks []lack) error {
 	byKey := make(map[string]*entry, len(entries))
 	for i := range entries {
 		byKey[string(entries[i].key)] = &entries[i]
@@ -109,40 +121,41 @@ func (s *session) carry(ctx context.Context, from int, lacks []lack) error {
 		fates, err := s.give(ctx, w, given)
 		var settle [][]byte // something higher was promised there: a round comes above it
 		for i, f := range fates {
-			if f == fateRefused {
+			switch f {
+			case fateAdopted:
+				s.tally.brought.Add(1)
+			case fateRefused:
 				settle = append(settle, given[i].key)
+			case fateFailed:
+				s.tally.failed.Add(1)
 			}
 		}
 		return errors.Join(err, s.settleAt(ctx, w, settle))
 	})
 }
 
-// fetch gets records from their holder. Those that have changed are left out.
-func (s *session) fetch(ctx context.Context, from int, lacks []lack) (out []entry, err error) {
+// fetch gets the first records that are lacking from their holder, as many as a
+// message has, without those that have changed. It tells also how many those were
+// about.
+func (s *session) fetch(ctx context.Context, from int, lacks []lack) (got []entry, about int, err error) {
 	wanted := make([]want, len(lacks))
 	for i, l := range lacks {
 		wanted[i] = want{l.version.hash, l.version.ballot, []byte(l.key)}
 	}
-	space := s.top.Space()
-	for len(wanted) > 0 {
-		var got []entry
-		if from == 0 {
-			got, err = s.records(s.bucket, wanted)
-		} else {
-			got, err = s.fetchFrom(ctx, s.who[from], space, wanted)
-		}
-		if err != nil || len(got) == 0 {
-			return out, err
-		}
-		out = append(out, got...)
-		last := got[len(got)-1].key
-		at := slices.IndexFunc(wanted, func(w want) bool { return string(w.key) == string(last) })
-		if at < 0 {
-			return out, errShort
-		}
-		wanted = wanted[at+1:]
+	if from == 0 {
+		got, err = s.records(s.bucket, wanted)
+	} else {
+		got, err = s.fetchFrom(ctx, s.who[from], s.top.Space(), wanted)
 	}
-	return out, nil
+	if err != nil || len(got) == 0 {
+		return nil, len(lacks), err
+	}
+	last := got[len(got)-1].key
+	at := slices.IndexFunc(wanted, func(w want) bool { return string(w.key) == string(last) })
+	if at < 0 {
+		return nil, 0, errShort
+	}
+	return got, at + 1, nil
 }
 
 func (s *session) fetchFrom(ctx context.Context, from unkai.NodeID, space ring.Space, wanted []want) ([]entry, error) {
@@ -203,6 +216,7 @@ func (s *session) give(ctx context.Context, w int, given []*entry) (fates []fate
 
 // settleAt has a replica's own coordinator settle keys.
 func (s *session) settleAt(ctx context.Context, w int, keys [][]byte) error {
+	s.tally.settled.Add(int64(len(keys)))
 	if w == 0 {
 		return s.settle(keys)
 	}

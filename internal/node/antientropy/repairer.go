@@ -39,6 +39,8 @@ type Repairer struct {
 	once     sync.Once
 	verified []verified
 	stats    counters
+	demands  demands
+	wake     chan struct{} // somebody waits for a repair
 }
 
 // verified is when a bucket was last found equal at all present replicas.
@@ -90,7 +92,10 @@ const (
 )
 
 func (r *Repairer) init() {
-	r.once.Do(func() { r.verified = make([]verified, r.Topology().Buckets) })
+	r.once.Do(func() {
+		r.verified = make([]verified, r.Topology().Buckets)
+		r.wake = make(chan struct{}, 1)
+	})
 }
 
 // Stats are the counters at this moment.
@@ -150,20 +155,41 @@ func (r *Repairer) Run(ctx context.Context) {
 	}
 	tick := time.NewTicker(passEvery)
 	defer tick.Stop()
+	var full time.Time // when everything was compared last
 	for {
 		began := time.Now()
 		r.count(ctx)
-		r.Pass(ctx)
-		// It works for half of its time at most.
-		if !sleep(ctx, time.Since(began)) {
-			return
+		if r.demands.pressed() && time.Since(full) < passEvery {
+			r.pass(ctx, true)
+		} else {
+			full = began
+			r.pass(ctx, false)
 		}
-		select {
-		case <-ctx.Done():
+		r.review()
+		switch pressed := r.demands.pressed(); {
+		case pressed && !sleep(ctx, hurry), !pressed && !r.idle(ctx, time.Since(began), tick.C):
 			return
-		case <-tick.C:
+		case !pressed && r.demands.pressed():
+			full = time.Now() // first what is waited for
 		}
 	}
+}
+
+// idle rests as long as it has worked, so that it works for half of its time at most,
+// and then until the tick; or until somebody waits.
+func (r *Repairer) idle(ctx context.Context, worked time.Duration, tick <-chan time.Time) bool {
+	rested := time.NewTimer(worked)
+	defer rested.Stop()
+	for _, c := range []<-chan time.Time{rested.C, tick} {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-r.wake:
+			return true
+		case <-c:
+		}
+	}
+	return true
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -230,13 +256,27 @@ type comparison struct {
 	all    bool  // nobody was away
 	keys   int64 // that were found to differ
 	mine   replica.Tree
+
+	hurried bool    // what changes all the time is mended too
+	why     trouble // if not all were compared
+	absent  string
+	// What became of it: whether nothing differed after all; whether all that
+	// differed was changing under the eyes, and has been mended.
+	level, restless                 bool
+	err                             error
+	brought, settled, failed, bytes int64
 }
 
 // Pass compares all buckets of this node once, and mends where they differ.
 func (r *Repairer) Pass(ctx context.Context) {
 	r.init()
+	r.pass(ctx, false)
+}
+
+// pass compares all buckets, or only those that somebody waits for.
+func (r *Repairer) pass(ctx context.Context, wanted bool) {
 	top := r.Topology()
-	looks := r.looks(top)
+	looks := r.looks(top, wanted)
 	r.compareRoots(ctx, looks)
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, sessions)
@@ -253,12 +293,11 @@ func (r *Repairer) Pass(ctx context.Context) {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			r.stats.differed.Add(1)
-			level, err := r.mend(ctx, top, l)
-			if err != nil && ctx.Err() == nil {
+			if l.level, l.err = r.mend(ctx, top, l); l.err != nil && ctx.Err() == nil {
 				l.keys = max(l.keys, 1)
-				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", err)
+				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", l.err)
 			}
-			r.found(l, level && l.all && err == nil)
+			r.found(l, l.level && l.all && l.err == nil)
 		})
 	}
 	wg.Wait()
@@ -266,6 +305,7 @@ func (r *Repairer) Pass(ctx context.Context) {
 
 // found notes what a comparison has found.
 func (r *Repairer) found(l *comparison, equal bool) {
+	r.demands.note(l, equal)
 	now := r.Now()
 	v := &r.verified[l.bucket]
 	v.mu.Lock()
@@ -280,89 +320,23 @@ func (r *Repairer) found(l *comparison, equal bool) {
 	}
 }
 
-// looks are the buckets that this node leads and has counted.
-func (r *Repairer) looks(top *topology.Topology) (out []comparison) {
+// looks are the buckets that this node leads and has counted; or only those of them
+// that somebody waits for.
+func (r *Repairer) looks(top *topology.Topology, only bool) (out []comparison) {
 	for b := range top.Buckets {
 		route := top.Route(unkai.Bucket(b))
-		if !r.leads(route) {
+		wanted, hurried := r.demands.wants(unkai.Bucket(b))
+		if only && !wanted || !r.leads(route) {
 			continue
 		}
-		l := comparison{bucket: unkai.Bucket(b), route: route, all: true, mine: r.Replica.Tree(unkai.Bucket(b))}
+		l := comparison{bucket: unkai.Bucket(b), route: route, all: true, mine: r.Replica.Tree(unkai.Bucket(b)), hurried: hurried}
 		l.depth, l.most = l.mine.Depth, l.mine.Records
 		if !l.mine.Known {
+			l.lacks(counting, r.Self)
 			r.found(&l, false)
 			continue
 		}
 		out = append(out, l)
-	}
-	return out
-}
-
-// root is what another replica says of a bucket.
-type root struct {
-	state   state
-	depth   int
-	sum     uint64
-	records int64
-}
-
-// compareRoots asks all others for the roots of all buckets that they share.
-func (r *Repairer) compareRoots(ctx context.Context, looks []comparison) {
-	shared := map[unkai.NodeID][]int{}
-	var order []unkai.NodeID
-	for i := range looks {
-		for _, id := range present(looks[i].route) {
-			if id == r.Self {
-				continue
-			}
-			if id == 0 || !r.Alive(id) {
-				looks[i].all = false
-				continue
-			}
-			if shared[id] == nil {
-				order = append(order, id)
-			}
-			shared[id] = append(shared[id], i)
-		}
-	}
-	answers := make([][]root, len(order))
-	var wg sync.WaitGroup
-	for n, id := range order {
-		wg.Go(func() { answers[n] = r.askRoots(ctx, id, looks, shared[id]) })
-	}
-	wg.Wait()
-	for n, id := range order {
-		for k, i := range shared[id] {
-			l := &looks[i]
-			if k >= len(answers[n]) || answers[n][k].state != stateOK {
-				l.all = false
-				continue
-			}
-			a := answers[n][k]
-			l.peers = append(l.peers, id)
-			l.depth, l.most = min(l.depth, a.depth), max(l.most, a.records)
-			l.differ = l.differ || a.sum != l.mine.Root
-		}
-	}
-}
-
-func (r *Repairer) askRoots(ctx context.Context, id unkai.NodeID, looks []comparison, which []int) (out []root) {
-	for part := range slices.Chunk(which, maxBuckets) {
-		q := []byte{byte(askRoots)}
-		for _, i := range part {
-			q = u32(u16(q, uint16(looks[i].bucket)), uint32(looks[i].route.Epoch))
-		}
-		reply, err := r.ask(ctx, id, q)
-		if err != nil {
-			return out
-		}
-		in := reader{b: reply}
-		for range part {
-			out = append(out, root{state(in.u8()), int(in.u8()), in.u64(), int64(in.u32())})
-		}
-		if in.end() != nil {
-			return out[:len(out)-len(part)]
-		}
 	}
 	return out
 }
@@ -385,6 +359,7 @@ func (r *Repairer) ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, 
 func (s *session) askOne(ctx context.Context, to unkai.NodeID, q []byte) (*reader, error) {
 	reply, err := s.ask(ctx, to, q)
 	s.bytes.Add(int64(len(q) + len(reply)))
+	s.tally.bytes.Add(int64(len(q) + len(reply)))
 	if err != nil {
 		return nil, err
 	}

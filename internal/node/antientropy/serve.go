@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"unkai"
+	"unkai/internal/core/merkle"
 	"unkai/internal/core/ring"
 	"unkai/internal/node/replica"
 	"unkai/internal/store"
@@ -88,7 +89,9 @@ func (r *Repairer) serveRoots(in *reader) ([]byte, error) {
 
 // nodes reads a level and nodes of it.
 func (in *reader) nodes() (level int, nodes []uint32) {
-	level = int(in.u8())
+	if level = int(in.u8()); level > merkle.MaxDepth {
+		in.short, in.b, level = true, nil, 0
+	}
 	nodes = make([]uint32, in.list(4, maxNodes))
 	for i := range nodes {
 		nodes[i] = in.u32()

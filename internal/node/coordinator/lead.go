@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"errors"
 	"time"
 
 	"unkai"
@@ -210,6 +211,7 @@ func (r *round) overdue() bool {
 func (c *Coordinator) ask(w *work, r *round, members quorum.Mask, fill func(*ask)) bool {
 	q := c.poll(w, r.route, r.proposer.Phase)
 	q.round, r.poll, r.phase, q.tally = r, q, polling, r.proposer.Tally
+	q.thorough = r.proposer.HasMoved()
 	decided := q.send(members, func(a *ask) {
 		a.Epoch, a.Bucket, a.Hash, a.Key, a.NoValue, a.Access = r.route.Epoch, r.call.Bucket, r.hash, r.key, false, store.NoAccess
 		fill(a)
@@ -419,6 +421,9 @@ func (c *Coordinator) disown(r *round) {
 // fail gives every task of a round the same answer; what is in doubt is so only
 // for those who changed something.
 func (c *Coordinator) fail(w *work, r *round, res unkai.Result) bool {
+	if errors.Is(res.Err, ErrAway) || errors.Is(res.Err, ErrMoved) || errors.Is(res.Err, ErrElsewhere) {
+		c.takeRest(r) // another node is asked now, and what waits here must not overtake it
+	}
 	for t := r.serving; t != nil; t = t.next {
 		*t.result = res
 		if res.Status == unkai.InDoubt && !t.mutant {

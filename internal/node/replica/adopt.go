@@ -23,6 +23,7 @@ func (r *Local) Adopt(c *Call) bool {
 }
 
 func (r *Local) adopt(c *Call) bool {
+	c.Adopted = false
 	l := r.lockOf(c)
 	if !r.admit(c) {
 		l.Unlock()
@@ -33,11 +34,12 @@ func (r *Local) adopt(c *Call) bool {
 	floor := r.engine.Floor(c.Bucket)
 	// The engine looks for itself whether there is a record, and says ErrConflict then.
 	fresh := c.Fresh && floor == 0
-	c.Fresh, c.Adopted = false, false
+	c.Fresh = false
 	if !fresh {
 		f, err = r.engine.Head(c.Bucket, c.Hash, c.Key)
 	}
-	if err != nil {
+	heal := err != nil && r.mayHeal(c, err)
+	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
@@ -56,7 +58,7 @@ func (r *Local) adopt(c *Call) bool {
 	c.Seen, c.Adopted = s.Promised, true
 	return r.write(c, l, &f, store.Record{
 		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
-	}, c.Fetched, c.Accessed)
+	}, c.Fetched, c.Accessed, heal)
 }
 
 // comesAfter reports whether the record in c is something that this replica lacks. A

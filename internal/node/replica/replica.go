@@ -103,6 +103,7 @@ type Local struct {
 	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
 	dropping []atomic.Bool  // per bucket: everything in it is being forgotten
 	trees    []tree         // per bucket
+	wounds   wounds
 	counters counters
 }
 
@@ -155,6 +156,9 @@ func (r *Local) Read(c *Call) bool {
 	}
 	if err != nil {
 		r.counters.failed.Add(1)
+		if errors.Is(err, store.ErrDamaged) {
+			r.Examine(c.Bucket, c.Hash, c.Key)
+		}
 		return c.fail(Failed, fmt.Errorf("read: %w", err))
 	}
 	c.Found, c.Buf = f, buf
@@ -206,6 +210,7 @@ func (r *Local) prepare(c *Call) bool {
 	}
 	f, buf, err := r.engine.Get(c.Bucket, c.Hash, c.Key, c.Buf, store.NoAccess)
 	if err != nil {
+		_ = r.mayHeal(c, err) // a promise says what was accepted before, which nobody knows
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("prepare: %w", err))
@@ -220,7 +225,7 @@ func (r *Local) prepare(c *Call) bool {
 	c.Seen = s.Promised
 	rec := f.Record
 	rec.Promise = s.Promised
-	return r.write(c, l, &f, rec, f.Fetched, f.Accessed)
+	return r.write(c, l, &f, rec, f.Fetched, f.Accessed, false)
 }
 
 func (r *Local) accept(c *Call) bool {
@@ -230,7 +235,8 @@ func (r *Local) accept(c *Call) bool {
 		return true
 	}
 	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
-	if err != nil {
+	heal := err != nil && r.mayHeal(c, err)
+	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("accept: %w", err))
@@ -251,19 +257,27 @@ func (r *Local) accept(c *Call) bool {
 	}
 	return r.write(c, l, &f, store.Record{
 		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Epoch, Tombstone: !c.Item.Exists(), Item: c.Item,
-	}, c.Fetched, c.Accessed)
+	}, c.Fetched, c.Accessed, heal)
 }
 
-// write replaces a record under its lock, and gives the lock back.
-func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetched bool, accessed uint32) bool {
+// write replaces a record under its lock, and gives the lock back. To heal is to
+// replace a damaged one; see wounds.
+func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetched bool, accessed uint32, heal bool) bool {
 	c.stage.Store(stageStarted)
 	c.write = store.Write{
 		Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Expect: f.Record.Ballot, Promised: f.Record.Promise,
-		Fetched: fetched, Accessed: accessed, Record: rec, Done: (*acceptance)(c),
+		Fetched: fetched, Accessed: accessed, Record: rec, Done: (*acceptance)(c), Heal: heal,
 	}
 	r.engine.Write(&c.write)
-	if rec.Ballot != f.Record.Ballot && c.applied() {
-		r.trees[c.Bucket].change(c.Hash, c.Key, f.Record.Ballot, rec.Ballot)
+	switch applied := c.applied(); {
+	case !applied:
+	case heal:
+		r.scarred(c)
+	default:
+		r.whole(c.Bucket, c.Key)
+		if rec.Ballot != f.Record.Ballot {
+			r.trees[c.Bucket].change(c.Hash, c.Key, f.Record.Ballot, rec.Ballot)
+		}
 	}
 	l.Unlock()
 	return c.told()
@@ -316,6 +330,7 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	if err := r.engine.Drop(b); err != nil {
 		return fmt.Errorf("forget bucket %d: %w", b, err)
 	}
+	r.unharmed(b)
 	return nil
 }
 

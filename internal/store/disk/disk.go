@@ -128,7 +128,8 @@ type Engine struct {
 	db     *pebble.DB
 	space  *space
 
-	openings uint64 // so far, with this one
+	mark  atomic.Uint64
+	fresh bool
 
 	shards [shardCount]shard
 	floors []atomic.Uint64 // by bucket, as the next two

@@ -27,7 +27,7 @@ const (
 var (
 	formatKey = metaKey("format")
 	countsKey = metaKey("counts")
-	opensKey  = metaKey("openings")
+	markKey   = metaKey("mark")
 )
 
 func metaKey(name string) []byte { return append([]byte{metaSpace}, name...) }

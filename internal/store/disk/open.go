@@ -113,7 +113,8 @@ func (e *Engine) open() error {
 	if err := e.readMeta(fresh); err != nil {
 		return err
 	}
-	if err := e.countOpening(); err != nil {
+	e.fresh = fresh
+	if err := e.readMark(); err != nil {
 		return err
 	}
 	if e.cfg.Sync == Always {
@@ -261,34 +262,45 @@ func (e *Engine) readMeta(fresh bool) error {
 	return e.dropUnfinished()
 }
 
-// countOpening counts, durably, how often the store was opened.
-func (e *Engine) countOpening() error {
-	v, closer, err := e.db.Get(opensKey)
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-	case err != nil:
-		return fmt.Errorf("reading how often the store was opened: %w", err)
-	default:
-		v, err = unseal(opensKey, append([]byte(nil), v...))
-		if err = errors.Join(err, closer.Close()); err == nil && len(v) != 8 {
-			err = errMeta
-		}
-		if err != nil {
-			return fmt.Errorf("reading how often the store was opened: %w", err)
-		}
-		e.openings = binary.LittleEndian.Uint64(v)
+func (e *Engine) readMark() error {
+	v, closer, err := e.db.Get(markKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
 	}
-	e.openings++
-	b := e.db.NewBatch()
-	if err := b.Set(opensKey, seal(opensKey, binary.LittleEndian.AppendUint64(nil, e.openings)), nil); err != nil {
-		return fmt.Errorf("counting that the store was opened: %w", err)
+	if err != nil {
+		return fmt.Errorf("reading the mark: %w", err)
 	}
-	return e.once(b)
+	v, err = unseal(markKey, append([]byte(nil), v...))
+	if err = errors.Join(err, closer.Close()); err == nil && len(v) != 8 {
+		err = errMeta
+	}
+	if err != nil {
+		return fmt.Errorf("reading the mark: %w", err)
+	}
+	e.mark.Store(binary.LittleEndian.Uint64(v))
+	return nil
 }
 
-// Openings is how often the store was opened, this time included. A store that
-// says less than it said before was lost, or is an older copy.
-func (e *Engine) Openings() uint64 { return e.openings }
+// Mark is the number last given to SetMark, as far as the store has kept it. A
+// store with an earlier one than it was given is an older copy, or has lost
+// something.
+func (e *Engine) Mark() uint64 { return e.mark.Load() }
+
+// SetMark keeps a number, durably by the sync policy.
+func (e *Engine) SetMark(n uint64) error {
+	b := e.db.NewBatch()
+	if err := b.Set(markKey, seal(markKey, binary.LittleEndian.AppendUint64(nil, n)), nil); err != nil {
+		return fmt.Errorf("setting the mark: %w", err)
+	}
+	if err := e.exclusive(func() error { return e.once(b) }); err != nil {
+		return fmt.Errorf("setting the mark: %w", err)
+	}
+	e.mark.Store(n)
+	return nil
+}
+
+// Fresh reports whether there was no store when this one was opened.
+func (e *Engine) Fresh() bool { return e.fresh }
 
 // initMeta makes an empty pebble a store.
 func (e *Engine) initMeta(fresh bool) error {
