@@ -89,35 +89,64 @@ func (c *cluster) move(at, victim *member, args ...string) {
 	})
 }
 
+// balanced checks that each of n nodes has its share of the replicas, within 5 %.
+func (c *cluster) balanced(n int) {
+	c.t.Helper()
+	l, err := c.members[0].layout()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	all := 0
+	for _, node := range l.Nodes {
+		all += node.Replicas
+	}
+	for i, node := range l.Nodes {
+		if share := float64(node.Replicas) * float64(n) / float64(all); share < 0.95 || share > 1.05 {
+			c.t.Errorf("of %d nodes, number %d has %.3f of its share", n, i+1, share)
+		}
+	}
+}
+
 // A cluster grows from 3 nodes to 6, and shrinks back to 3, under load; in the
 // middle of each move a node is killed. Each key is one register all the time,
-// and nothing is lost.
+// nothing is lost, and after each move every node has its share. With -short it
+// grows to 4.
 func TestGrowAndShrinkUnderKills(t *testing.T) {
+	most, length := 6, 8*time.Second
+	if testing.Short() {
+		most, length = 4, 6*time.Second
+	}
 	c := &cluster{t: t}
 	c.grow(3)
 	c.fill(600)
 	first := c.members[0]
 	c.ask(first, "job", "throttle", "3k")
-	for i := 3; i < 6; i++ {
+	for i := 3; i < most; i++ {
 		c.members = append(c.members, &member{dir: filepath.Join(t.TempDir(), "data"), manual: true})
 		c.run(i, first.peer)
 	}
 	m := c.members
 	load := c.endpoints()[:3]
-	attach := []string{"attach", m[3].peer, m[4].peer, m[5].peer}
-	c.judged(15*time.Second, load, func() { c.move(first, m[1], attach...) })
-	c.settled(6)
-	for i, victim := range []*member{m[5], m[2], m[1]} { // who leaves, and two who stay
-		leaver := c.members[len(c.members)-1]
-		c.judged(15*time.Second, load, func() { c.move(first, victim, "detach", leaver.peer) })
+	attach := []string{"attach"}
+	for _, joins := range m[3:] {
+		attach = append(attach, joins.peer)
+	}
+	c.judged(length, load, func() { c.move(first, m[1], attach...) })
+	c.settled(most)
+	c.balanced(most)
+	for _, victim := range []*member{m[most-1], m[2], m[1]}[:most-3] { // who leaves, and who stays
+		n := len(c.members)
+		leaver := c.members[n-1]
+		c.judged(length, load, func() { c.move(first, victim, "detach", leaver.peer) })
 		if code := leaver.awaitExit(t); code != 1 || !strings.Contains(leaver.output.String(), "removed from the cluster") {
-			t.Errorf("node %d ended with %d", 6-i, code)
+			t.Errorf("node %d ended with %d", n, code)
 		}
-		c.members = c.members[:len(c.members)-1]
-		c.settled(len(c.members))
+		c.members = c.members[:n-1]
+		c.settled(n - 1)
+		c.balanced(n - 1)
 	}
 	c.wants(600)
-	if out := c.ask(first, "jobs"); strings.Count(out, "done") < 4 {
+	if out := c.ask(first, "jobs"); strings.Count(out, "done") < most-2 {
 		t.Error(out)
 	}
 }

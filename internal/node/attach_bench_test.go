@@ -17,38 +17,43 @@ import (
 	"unkai/internal/node"
 )
 
-// BenchmarkAttach attaches a fourth node to three that hold 300,000 records of 100
-// bytes, all on disk, and reports how fast what it takes over moves as a part of how
-// fast as many bytes go over a bare TCP connection into a file that is synced after
-// each megabyte. Run it with -benchtime 1x.
+// BenchmarkAttach attaches a fourth node to three that hold records of some size, all
+// on disk, and reports how fast what it takes over moves, from the job's begin to its
+// end, as a part of how fast as many bytes go over a bare TCP connection into a file
+// that is synced after each megabyte. Run it with -benchtime 1x.
 func BenchmarkAttach(b *testing.B) {
-	const records = 300_000
-	for b.Loop() {
-		var all []*node.Node
-		for range 3 {
-			all = append(all, benchNode(b, all))
-			awaitIdle(b, all[0], len(all))
-		}
-		fillFast(b, all[0], records)
-		benchNode(b, all)
-		var began time.Time
-		for {
-			seen := nodes(b, all[0])
-			if began.IsZero() && seen.Job != nil {
-				began = time.Now()
+	for _, of := range []struct{ records, size int }{{300_000, 100}, {50_000, 4000}} {
+		b.Run(fmt.Sprintf("%dB", of.size), func(b *testing.B) {
+			for b.Loop() {
+				attachOne(b, of.records, of.size)
 			}
-			if !began.IsZero() && seen.Job == nil && seen.Moving == 0 {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-		took := time.Since(began)
-		bytes := records * 100 * 3 / 4
-		bare := bareCopy(b, bytes)
-		b.ReportMetric(float64(bare)/float64(took), "of-bare")
-		b.ReportMetric(took.Seconds(), "s")
-		b.ReportMetric(bare.Seconds(), "bare-s")
+		})
 	}
+}
+
+func attachOne(b *testing.B, records, size int) {
+	var all []*node.Node
+	for range 3 {
+		all = append(all, benchNode(b, all))
+		awaitIdle(b, all[0], len(all))
+	}
+	fillFast(b, all[0], records, size)
+	benchNode(b, all)
+	var began time.Time
+	for {
+		seen := nodes(b, all[0])
+		if began.IsZero() && seen.Job != nil {
+			began = time.Now()
+		}
+		if !began.IsZero() && seen.Job == nil && seen.Moving == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	took := time.Since(began)
+	bare := bareCopy(b, records*size*3/4)
+	b.ReportMetric(float64(bare)/float64(took), "of-bare")
+	b.ReportMetric(took.Seconds(), "s")
 }
 
 func benchNode(b *testing.B, others []*node.Node) *node.Node {
@@ -93,16 +98,16 @@ func awaitIdle(b *testing.B, n *node.Node, want int) {
 	}
 }
 
-// fillFast stores so many records of about 100 bytes with their keys.
-func fillFast(b *testing.B, n *node.Node, records int) {
+// fillFast stores so many records of so many bytes with their keys.
+func fillFast(b *testing.B, n *node.Node, records, size int) {
 	b.Helper()
 	c, err := net.Dial("tcp", n.Listen().String())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	r, value := bufio.NewReader(c), strings.Repeat("v", 88)
-	const pipelined = 500
+	r, value := bufio.NewReader(c), strings.Repeat("v", size-len("key000000000"))
+	const pipelined = 250
 	for at := 0; at < records; at += pipelined {
 		var q strings.Builder
 		for i := at; i < at+pipelined; i++ {

@@ -236,11 +236,16 @@ func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	for i := range calls {
+		calls[i].Fresh = true // who has just joined holds next to nothing
+	}
+	fates := r.adopt(calls)
+	if slices.Contains(fates, fateFailed) { // as if there was something: it may be damaged
+		fates = r.adopt(calls)
+	}
 	failed := byte(0)
-	for _, f := range r.adopt(calls) {
-		if f == fateFailed {
-			failed = 1 // the others it will be told of by the tree
-		}
+	if slices.Contains(fates, fateFailed) {
+		failed = 1 // what was refused is told by the tree
 	}
 	return []byte{byte(stateOK), failed}, nil
 }

@@ -230,6 +230,40 @@ func TestWrittenDuringTheCopy(t *testing.T) {
 	})
 }
 
+// A job that is paused while buckets are brought stops that, and goes on later.
+func TestPauseStopsTheCopy(t *testing.T) {
+	grow(t, 300, func(t *testing.T, g *growing) {
+		g.begin(t)
+		var once sync.Once
+		for _, n := range g.nodes[:3] {
+			n.engine.(*scanned).before = func(unkai.Bucket) {
+				once.Do(func() {
+					top, err := g.top.Load().Pause()
+					if err != nil {
+						t.Error(err)
+					}
+					g.set(t, top)
+				})
+			}
+		}
+		g.move(t, 3*time.Second)
+		for i, m := range g.movers[:3] {
+			if buckets, _ := m.Settled(); len(buckets) > 0 {
+				t.Errorf("node %d has settled %v for a paused job", i+1, buckets)
+			}
+		}
+		top, err := g.top.Load().Resume()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.set(t, top)
+		g.move(t, 3*time.Second)
+		if said := g.honest(t); said != 3 {
+			t.Errorf("%d of 3 replicas have settled everything", said)
+		}
+	})
+}
+
 // slow is an engine that makes nothing durable until it is told to.
 type slow struct {
 	store.Engine

@@ -19,24 +19,31 @@ import (
 // brought this way: whoever proposed it may have been told by this replica that it
 // does not have it, and conclude that nobody has seen it (register.Fate).
 func (r *Local) Adopt(c *Call) bool {
-	c.Adopted = false
 	return r.retry(c, (*Local).adopt)
 }
 
 func (r *Local) adopt(c *Call) bool {
+	c.Adopted = false
 	l := r.lockOf(c)
 	if !r.admit(c) {
 		l.Unlock()
 		return true
 	}
-	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
+	var f store.Found
+	var err error
+	floor := r.engine.Floor(c.Bucket)
+	// The engine looks for itself whether there is a record, and says ErrConflict then.
+	fresh := c.Fresh && floor == 0
+	c.Fresh = false
+	if !fresh {
+		f, err = r.engine.Head(c.Bucket, c.Hash, c.Key)
+	}
 	heal := err != nil && r.mayHeal(c, err)
 	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
 	}
-	floor := r.engine.Floor(c.Bucket)
 	if r.topology().Forgotten(c.Under) || !comesAfter(c, &f, floor) {
 		l.Unlock()
 		c.Status = OK

@@ -59,8 +59,10 @@ type Call struct {
 	Fetched  bool
 	Accessed uint32
 
-	// Of an Adopt: the epoch under which the record was accepted.
+	// Of an Adopt: the epoch under which the record was accepted, and whether it is
+	// worth trying first as if there were none of the key.
 	Under unkai.Epoch
+	Fresh bool
 
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
