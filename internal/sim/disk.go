@@ -179,7 +179,7 @@ func (e *Engine) sync() {
 		e.journal = slices.Clone(e.journal[n:])
 		e.base += n
 		for _, c := range group {
-			if !e.disk.Lies || e.rng.IntN(50) > 0 {
+			if !e.disk.Lies || e.rng.IntN(4) > 0 {
 				c.do(e.disk)
 			}
 		}

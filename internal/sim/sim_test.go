@@ -126,7 +126,7 @@ func TestASeedIsOneRun(t *testing.T) {
 
 // A disk that calls writes durable that are not is found out.
 func TestADiskThatLiesIsFoundOut(t *testing.T) {
-	const most = 30
+	const most = 60
 	for s := range uint64(most) {
 		cfg := drawn(s + 1)
 		cfg.Lies, cfg.Memory, cfg.Nodes = true, false, 3
