@@ -31,22 +31,6 @@ func (c *Coordinator) take(r *round) {
 	}
 }
 
-// takeRest takes all that waits to what the round serves.
-func (c *Coordinator) takeRest(r *round) {
-	s := c.stripe(r.hash)
-	s.Lock()
-	defer s.Unlock()
-	end := &r.serving
-	for *end != nil {
-		end = &(*end).next
-	}
-	*end = r.first
-	for t := r.first; t != nil; t = t.next {
-		atomic.StoreUint32(&t.state, applying)
-	}
-	r.first, r.last, r.limit = nil, nil, 0
-}
-
 // inFlight marks the tasks as waiting for replicas. The replicas have copied
 // what they need. They may answer at any moment, but to this goroutine, so the
 // tasks can still be marked.

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"errors"
 	"time"
 
 	"unkai"
@@ -421,9 +420,6 @@ func (c *Coordinator) disown(r *round) {
 // fail gives every task of a round the same answer; what is in doubt is so only
 // for those who changed something.
 func (c *Coordinator) fail(w *work, r *round, res unkai.Result) bool {
-	if errors.Is(res.Err, ErrAway) || errors.Is(res.Err, ErrMoved) || errors.Is(res.Err, ErrElsewhere) {
-		c.takeRest(r) // another node is asked now, and what waits here must not overtake it
-	}
 	for t := r.serving; t != nil; t = t.next {
 		*t.result = res
 		if res.Status == unkai.InDoubt && !t.mutant {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"sync"
@@ -114,6 +115,20 @@ func (f *fan) lagging(i, round int) bool {
 	return len(f.tried[i]) > 0 && wandering(f.b.Results[i]) && !lonely(f.b.Results[i]) && round < maxRounds && time.Now().Before(f.until)
 }
 
+// overtaken reports whether a later change of the same key has been tried already, so
+// that this operation would come after what its client sent behind it.
+func (f *fan) overtaken(i int) bool {
+	op := &f.b.Ops[i]
+	for j := i + 1; j < len(f.b.Results); j++ {
+		later := &f.b.Ops[j]
+		if bytes.Equal(op.Key, later.Key) && !command.ReadsOnly(later) && f.b.Results[j].Status != unkai.Unanswered &&
+			f.b.Results[j].Status != unkai.Failed {
+			return true
+		}
+	}
+	return false
+}
+
 // pause waits for a newer topology.
 func (f *fan) pause() {
 	f.wait = min(max(2*f.wait, lag), maxLag)
@@ -128,6 +143,9 @@ func (f *fan) round(todo []int, round int) (rest []int) {
 	f.groups, f.alive = f.groups[:0], f.alive[:0]
 	var own *group
 	for _, i := range todo {
+		if f.b.Results[i].Status == unkai.Failed && f.overtaken(i) {
+			continue // it stays failed, and was not applied
+		}
 		at := g.target(top, &f.b.Ops[i], f.tried[i], f.reads, f.judge)
 		if at == 0 && f.lagging(i, round) {
 			delete(f.tried, i)
