@@ -141,6 +141,7 @@ func (c *crowd) close() {
 // reported decided is in the chain once, every other one is not, and everybody
 // has the same chain.
 func TestDuellingProposers(t *testing.T) {
+	all := 0
 	for seed := range uint64(10) {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCrowd(t, seed, 5)
@@ -204,10 +205,14 @@ func TestDuellingProposers(t *testing.T) {
 					t.Errorf("seed %d: node %d is there, and was told that it is not", seed, id)
 				}
 			}
+			all += len(done)
 			if len(done) < 10 { // they get in each other's way, and still come to something
 				t.Errorf("seed %d: only %d of 20 changes were decided, %d in doubt", seed, len(done), len(doubt))
 			}
 		})
+	}
+	if all < 150 {
+		t.Errorf("only %d of 200 changes were decided", all)
 	}
 }
 
