@@ -155,6 +155,9 @@ type Engine interface {
 	// accepted: a key without a record must be treated as promised to it.
 	Floor(b unkai.Bucket) unkai.Ballot
 
+	// RaiseFloor raises the floor of a bucket to at least a ballot, durably.
+	RaiseFloor(b unkai.Bucket, at unkai.Ballot) error
+
 	// Purge removes the record of a key if its ballot is still the given one,
 	// and raises the bucket's floor to at least its promise, in one durable
 	// step: a promise outlives the record that it was kept in. It reports

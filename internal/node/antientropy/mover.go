@@ -210,7 +210,9 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 			return m.pace.wait(ctx, n, func() (int64, error) { return m.allowed(b, since) })
 		},
 	}
-	err = c.bring(ctx)
+	if err = c.bring(ctx); err == nil {
+		err = c.bringFloor(ctx)
+	}
 	m.records.Add(c.moved)
 	return c.bytes, err
 }

@@ -25,7 +25,7 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 	if in.short || int(b) >= r.Topology().Buckets {
 		return nil, errShort
 	}
-	if a == askSurvey || a == askBring {
+	if a == askSurvey || a == askBring || a == askFloor {
 		return r.serveMove(&in, a, b, e)
 	}
 	if !r.holds(b, e) {
@@ -62,6 +62,8 @@ func (r *Repairer) serveMove(in *reader, a asked, b unkai.Bucket, e unkai.Epoch)
 		return []byte{byte(stateFenced)}, nil
 	case a == askSurvey:
 		return r.serveSurvey(in, b)
+	case a == askFloor:
+		return r.serveFloor(in, b)
 	default:
 		return r.serveBring(in, b, e)
 	}

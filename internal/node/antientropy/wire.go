@@ -24,6 +24,7 @@ import (
 //	level:    list of         8  hash     8  ballot   4  epoch    key
 //	survey:   1  level
 //	bring:    list of         entries
+//	floor:    8  forgotten up to
 //
 // Answers:
 //
@@ -33,7 +34,7 @@ import (
 //	list:     8  forgotten up to   list of  versions
 //	records:  list of         entries; those that did not fit, or have changed, are left out
 //	adopt:    list of         1  fate
-//	settle:   nothing more
+//	settle, floor: nothing more
 //	level:    of each         1  whether it is
 //	survey:   1  whether it will bring the bucket   1  level   list of   8  sum
 //	bring:    1  whether one could not be taken over
@@ -54,6 +55,7 @@ const (
 	askLevel
 	askSurvey
 	askBring
+	askFloor
 )
 
 // state is how a replica stands to a question about a bucket.

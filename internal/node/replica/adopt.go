@@ -124,6 +124,25 @@ func (r *Local) Forgot(b unkai.Bucket) unkai.Ballot {
 	return r.engine.Floor(b)
 }
 
+// Floor is Forgot, or higher: it may not be durable yet.
+func (r *Local) Floor(b unkai.Bucket) unkai.Ballot { return r.engine.Floor(b) }
+
+// RaiseFloor has this replica take over what another one has forgotten of a bucket, as
+// if it had done so itself. Too high a floor harms nobody: keys of which nothing is held
+// need higher ballots.
+func (r *Local) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
+	if r.dropping[b].Load() {
+		return errDropping
+	}
+	if r.Forgot(b) >= at {
+		return nil
+	}
+	if err := r.engine.RaiseFloor(b, at); err != nil {
+		return fmt.Errorf("take over what was forgotten: %w", err)
+	}
+	return nil
+}
+
 // Under passes the records of a bucket that are under some nodes of its tree to
 // yield, until that returns false. The key is valid during the call only, and the
 // value too. Damaged ones are passed over, and some may not be durable yet.
