@@ -163,6 +163,9 @@ func describe(s *admin.Status) string {
 	}
 	if r := s.Repair; r != nil {
 		line("replicas", "%s", verifiedLast(r))
+		for _, w := range r.Waits {
+			line("forgetting", "%d tombstones (%s) wait: %s", w.Items, amount(w.Bytes), waitsFor(&w))
+		}
 		line("mended", "%d records taken over here and %d by others, %d keys settled by a round, since the start", r.Adopted, r.Brought, r.Settled)
 	}
 	if d := s.Deciding; d != nil && d.Lead {
@@ -181,6 +184,17 @@ func healed(r *admin.RepairStatus) string {
 		return ""
 	}
 	return fmt.Sprintf("; %d healed, %d keys not yet", r.Healed, r.Damaged)
+}
+
+// waitsFor says what tombstones wait for.
+func waitsFor(w *admin.Waits) string {
+	switch w.Why {
+	case "away":
+		return fmt.Sprintf("node %s has to answer: bring it back, or unkai replace it", w.Node)
+	case "moving":
+		return "their buckets are on their way"
+	}
+	return fmt.Sprintf("node %s may hold something older; repair will see to it", w.Node)
 }
 
 // lately is after what time a bucket should have been found equal again.

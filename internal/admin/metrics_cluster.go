@@ -60,6 +60,11 @@ func plain(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("unkai_"+name, help, nil, nil)
 }
 
+var (
+	waitItems = prometheus.NewDesc("unkai_tombstones_waiting", "Tombstones that cannot be forgotten yet, by what they wait for.", []string{"why", "peer"}, nil)
+	waitBytes = prometheus.NewDesc("unkai_tombstones_waiting_bytes", "Bytes of their keys and records.", []string{"why", "peer"}, nil)
+)
+
 // linkMetric is a public name for a figure of a Link; its label is the other's id.
 type linkMetric struct {
 	desc  *prometheus.Desc

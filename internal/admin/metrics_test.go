@@ -95,6 +95,7 @@ func TestMetrics(t *testing.T) {
 		"unkai_repair_adopted_total": 94, "unkai_repair_brought_total": 95, "unkai_repair_settled_total": 96, "unkai_repair_failed_total": 97,
 		"unkai_repair_bytes_total": 98, "unkai_purged_total": 99, "unkai_damaged_keys": 100, "unkai_repair_healed_total": 101,
 		"unkai_scrub_records_total": 102, "unkai_scrub_passes_total": 103, "unkai_scrub_damaged_total": 104,
+		`unkai_tombstones_waiting{peer="a",why="away"}`: 105, `unkai_tombstones_waiting_bytes{peer="a",why="away"}`: 106,
 	}
 	for name, v := range want {
 		if got, ok := samples[name]; !ok || got != v {

@@ -65,6 +65,17 @@ type Repair struct {
 	Scrubs       int64         // passes of that through the store
 	ScrubDamaged int64         // records that it found damaged
 	Purged       int64         // records of what is gone, forgotten
+	Waits        []Waits       // tombstones that could not be forgotten at the last look
+}
+
+// Waits are tombstones that wait for the same before they can be forgotten.
+type Waits struct {
+	// Why is "away": a node does not answer; "different": it may hold something older;
+	// or "moving": buckets are on their way.
+	Why   string `json:"why"`
+	Node  string `json:"node,omitempty"` // whom they wait for, if it is one
+	Items int64  `json:"items"`
+	Bytes int64  `json:"bytes"` // of their keys and records
 }
 
 // Rounds counts what the coordinator did beyond the usual.

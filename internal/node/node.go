@@ -59,6 +59,7 @@ type Node struct {
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
+	sweeper     *replica.Sweeper
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -351,14 +352,14 @@ func (n *Node) openRooms() error {
 	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	sweeper := &replica.Sweeper{
+	n.sweeper = &replica.Sweeper{
 		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
 		Level: repairer.Level,
 		Failed: func(b unkai.Bucket, err error) {
 			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
 		},
 	}
-	n.running.Go(func() { sweeper.Run(ctx) })
+	n.running.Go(func() { n.sweeper.Run(ctx) })
 	n.running.Go(func() { n.watch(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"unkai/internal/admin"
+	"unkai/internal/node/replica"
 )
 
 // openAdmin opens the side door, if there is to be one.
@@ -75,7 +76,7 @@ func (n *Node) repaired() admin.Repair {
 	out := admin.Repair{
 		Unreconciled: r.Unreconciled, Compared: r.Compared, Differed: r.Differed, Adopted: r.Adopted, Brought: r.Brought,
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
-		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(),
+		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(), Waits: waits(n.sweeper.Waiting()),
 	}
 	scrub := n.scrubber.Stats()
 	out.Scrubbed, out.Scrubs, out.ScrubDamaged = scrub.Records, scrub.Passes, scrub.Damaged
@@ -83,6 +84,19 @@ func (n *Node) repaired() admin.Repair {
 		bucket := int(r.Bucket)
 		out.Bucket = &bucket
 		out.Oldest = max(0, time.Duration(n.cfg.Now()-r.Oldest)*time.Millisecond)
+	}
+	return out
+}
+
+// waits names what tombstones wait for.
+func waits(all []replica.Waits) (out []admin.Waits) {
+	for _, w := range all {
+		why := map[replica.Held]string{replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving"}[w.Held]
+		to := admin.Waits{Why: why, Items: w.Items, Bytes: w.Bytes}
+		if w.Node != 0 {
+			to.Node = w.Node.String()
+		}
+		out = append(out, to)
 	}
 	return out
 }
