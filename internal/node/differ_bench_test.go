@@ -105,7 +105,7 @@ func change(b *testing.B, n *node.Node, keys, of int) {
 	}
 }
 
-// sent is all that the nodes have sent to each other by now.
+// sent is all that went over the connections between the nodes by now.
 func (p *prepared) sent() (sum int64) {
 	for n := range p.each() {
 		sum += n.PeerBytes()

@@ -15,7 +15,7 @@ import (
 // buckets sum up to, and when all roots are equal and no key is known to differ,
 // counted from its start. Run it with -benchtime 1x.
 func BenchmarkReturn(b *testing.B) {
-	for _, records := range []int{100_000, 1_000_000} {
+	for _, records := range []int{100_000, 1_000_000, 10_000_000} {
 		b.Run(fmt.Sprint(records), func(b *testing.B) {
 			for b.Loop() {
 				returnOne(b, records, 10_000)
@@ -31,13 +31,14 @@ func returnOne(b *testing.B, records, missed int) {
 	p.stop(b, 2)
 	fillFast(b, p.nodes[0], missed, 100)
 	before := p.messages()
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	p.start(b, 2)
 	b.ReportMetric(time.Since(began).Seconds(), "serves-s")
 	p.awaitKnown(b)
 	b.ReportMetric(time.Since(began).Seconds(), "known-s")
 	p.awaitEqual(b)
 	b.ReportMetric(time.Since(began).Seconds(), "equal-s")
+	b.ReportMetric((processorTime() - used).Seconds(), "cpu-s")
 	await(b, "no key is known to differ", time.Minute, func() bool { return p.unreconciled() == 0 })
 	b.ReportMetric(time.Since(began).Seconds(), "status-s")
 	b.ReportMetric(float64(p.messages()-before)/1e6, "MB")
