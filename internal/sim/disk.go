@@ -34,6 +34,9 @@ type bucket struct {
 type held struct {
 	hash   uint64
 	record store.Record
+	// spoilt, if not nil, is what the disk has in the place of the record by now: who
+	// reads it finds that it is damaged.
+	spoilt []byte
 }
 
 func (d *Disk) bucket(b unkai.Bucket) *bucket {
@@ -62,6 +65,7 @@ type Engine struct {
 	mu      sync.Mutex
 	disk    *Disk
 	now     Disk // as applied
+	full    bool // growth is refused
 	marks   map[string]mark
 	journal []change // applied, and not durable
 	last    map[string]int
@@ -246,6 +250,10 @@ func (e *Engine) find(b unkai.Bucket, key []byte) (store.Found, error) {
 	if !ok {
 		return store.Found{}, nil
 	}
+	if k.spoilt != nil {
+		e.stats.Damaged++
+		return store.Found{}, k.damage(string(key))
+	}
 	at, written := e.last[name(b, key)]
 	m := e.marks[name(b, key)]
 	return store.Found{
@@ -271,12 +279,17 @@ func (e *Engine) write(w *store.Write) error {
 	if err := w.Record.Check(); err != nil {
 		return err
 	}
-	old := e.now.bucket(w.Bucket).records[string(w.Key)].record
-	if w.Heal || old.Ballot != w.Expect || old.Promise != w.Promised {
-		return store.ErrConflict
-	}
 	key, b := string(w.Key), w.Bucket
-	h := held{w.Hash, w.Record}
+	was := e.now.bucket(b).records[key]
+	switch old := &was.record; {
+	case was.spoilt != nil && !w.Heal:
+		return was.damage(key)
+	case was.spoilt == nil && (w.Heal || old.Ballot != w.Expect || old.Promise != w.Promised):
+		return store.ErrConflict
+	case e.full && grows(old, &w.Record):
+		return fmt.Errorf("simulated disk: %w", store.ErrFull)
+	}
+	h := held{hash: w.Hash, record: w.Record}
 	h.record.Item.Value = bytes.Clone(w.Record.Item.Value)
 	m := mark{w.Fetched, w.Accessed}
 	if m.accessed == 0 {
@@ -314,7 +327,25 @@ func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] {
 	}
 }
 
-type snapshot []store.Entry
+// grows reports whether a record needs more room than the one that it replaces.
+func grows(old, next *store.Record) bool {
+	switch next.Kind() {
+	case store.KindItem:
+		return old.Kind() != store.KindItem || len(next.Item.Value) > len(old.Item.Value)
+	case store.KindPromise:
+		return old.Kind() == store.KindNone
+	default:
+		return false
+	}
+}
+
+type snapshot []seen
+
+// seen is what a scan says of one key.
+type seen struct {
+	store.Entry
+	err error
+}
 
 // Snapshot implements store.Engine.
 func (e *Engine) Snapshot(b unkai.Bucket) (store.Snapshot, error) {
@@ -327,7 +358,11 @@ func (e *Engine) Snapshot(b unkai.Bucket) (store.Snapshot, error) {
 	s := make(snapshot, 0, len(records))
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		h := records[key]
-		s = append(s, store.Entry{Hash: h.hash, Key: []byte(key), Record: h.record})
+		if h.spoilt != nil {
+			s = append(s, seen{store.Entry{Hash: h.hash, Key: []byte(key)}, h.damage(key)})
+			continue
+		}
+		s = append(s, seen{store.Entry{Hash: h.hash, Key: []byte(key), Record: h.record}, nil})
 	}
 	return s, nil
 }
@@ -336,7 +371,7 @@ func (e *Engine) Snapshot(b unkai.Bucket) (store.Snapshot, error) {
 func (s snapshot) All() iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		for _, e := range s {
-			if !yield(e, nil) {
+			if !yield(e.Entry, e.err) {
 				return
 			}
 		}
@@ -380,13 +415,16 @@ func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) e
 		if err := r.Record.Check(); err != nil {
 			return err
 		}
-		h := held{r.Hash, r.Record}
+		h := held{hash: r.Hash, record: r.Record}
 		h.record.Item.Value = bytes.Clone(h.record.Item.Value)
 		all[string(r.Key)] = h
 	}
 	return e.durable(func(k *bucket) error {
-		if len(k.records) > 0 {
+		switch {
+		case len(k.records) > 0:
 			return store.ErrNotEmpty
+		case e.full && len(all) > 0:
+			return fmt.Errorf("simulated disk: %w", store.ErrFull)
 		}
 		return nil
 	}, b, func(d *Disk) { maps.Copy(d.bucket(b).records, all) })
@@ -419,7 +457,12 @@ func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot)
 	time.Sleep(1 + time.Duration(hash%(1<<14)))
 	return e.durable(func(k *bucket) error {
 		h, ok := k.records[own]
-		if !ok || h.record.Ballot != at {
+		switch {
+		case h.spoilt != nil && at == 0:
+			return nil
+		case h.spoilt != nil:
+			return h.damage(own)
+		case !ok || h.record.Ballot != at:
 			return store.ErrConflict
 		}
 		floor = max(k.floor, h.record.Promise)
@@ -454,7 +497,7 @@ func (e *Engine) Stats() store.Stats {
 			}
 		}
 	}
-	s.Used = s.Bytes
+	s.Used, s.Full = s.Bytes, e.full
 	return s
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,10 +77,13 @@ func (w *World) unequal() string {
 	return ""
 }
 
-// holds are the records of a bucket.
+// holds are the records of a bucket, but for those that are damaged.
 func holds(e *Engine, b unkai.Bucket) (map[string]store.Record, error) {
 	all := map[string]store.Record{}
 	for entry, err := range e.Scan(b) {
+		if errors.Is(err, store.ErrDamaged) {
+			continue // if others have something of the key, they differ
+		}
 		if err != nil {
 			return nil, err
 		}

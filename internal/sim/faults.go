@@ -32,7 +32,8 @@ func (w *World) fault() {
 	}{
 		{"crash", 20, func() {
 			// What was in memory is lost: that may happen to one of three at a time.
-			if !w.cfg.Memory || w.unsettled() == "" && w.attached() >= 3 {
+			if !w.cfg.Memory || w.mayLose() {
+				w.lost = w.lost || w.cfg.Memory
 				w.crash(h)
 				w.restart(h, 20*time.Second)
 			}
@@ -52,6 +53,8 @@ func (w *World) fault() {
 		{"backup", 8, func() { w.backUp(h) }},
 		{"restore", 14, func() { w.restore(h) }},
 		{"job", 14, w.job},
+		{"damage", 14, func() { w.spoil(h) }},
+		{"full", 6, func() { w.fill(h) }},
 	}
 	all := 0
 	for _, k := range kinds {
@@ -60,9 +63,7 @@ func (w *World) fault() {
 	at := r.IntN(all)
 	for _, k := range kinds {
 		if at -= k.share; at < 0 {
-			w.mu.Lock()
-			w.result.Faults[k.name]++
-			w.mu.Unlock()
+			w.note(k.name)
 			w.logf("FAULT %s (host %d)", k.name, h.number)
 			k.do()
 			return
@@ -123,11 +124,12 @@ func (w *World) backUp(h *host) {
 func (w *World) restore(h *host) {
 	const age = 15 * time.Second
 	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
-	if h.endpoint == nil || h.copy.id != h.endpoint.id || time.Since(h.copy.at) < age || stalled || w.unsettled() != "" || w.attached() < 3 {
+	if h.endpoint == nil || h.copy.id != h.endpoint.id || time.Since(h.copy.at) < age || stalled || !w.mayLose() {
 		return
 	}
 	w.logf("RESTORED host %d to what it was at %v", h.number, h.copy.at)
-	w.result.Faults["restored"]++
+	w.note("restored")
+	w.lost = true
 	w.mend()
 	w.crash(h)
 	h.dir, h.disk = h.copy.dir, h.copy.disk
@@ -208,6 +210,9 @@ func (w *World) heal() {
 	w.mend()
 	for _, h := range w.hosts {
 		h.until = time.Time{}
+		if h.endpoint != nil {
+			h.engine.Fill(false)
+		}
 		h.mu.Lock()
 		h.skew = 0
 		out := h.endpoint != nil && h.node == nil

@@ -76,6 +76,7 @@ type World struct {
 	orders  sync.WaitGroup
 	keys    keyring
 	result  Result
+	lost    bool // a replica was, and was not replaced yet as far as was looked
 
 	mu   sync.Mutex
 	errs []error
@@ -161,6 +162,13 @@ func (w *World) fail(err error) {
 	w.logf("%v", err)
 }
 
+// note counts something that went wrong.
+func (w *World) note(what string) {
+	w.mu.Lock()
+	w.result.Faults[what]++
+	w.mu.Unlock()
+}
+
 // later runs f on the bus, after a while, and waits for it.
 func (w *World) later(d time.Duration, name string, f func()) {
 	done := make(chan struct{})
@@ -190,6 +198,7 @@ func (w *World) live() {
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
 	w.settle("at the end")
+	w.turnUp()
 	w.converge()
 	w.readAll()
 	w.stop()

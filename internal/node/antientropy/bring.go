@@ -243,9 +243,13 @@ func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 	if slices.Contains(fates, fateFailed) { // as if there was something: it may be damaged
 		fates = r.adopt(calls)
 	}
-	failed := byte(0)
-	if slices.Contains(fates, fateFailed) {
-		failed = 1 // what was refused is told by the tree
+	failed := byte(0) // what was refused is told by the tree
+	for i, f := range fates {
+		// So is what is damaged here: it is healed when the bucket has arrived, and W of
+		// the others hold it by then.
+		if f == fateFailed && !errors.Is(calls[i].Err, store.ErrDamaged) {
+			failed = 1
+		}
 	}
 	return []byte{byte(stateOK), failed}, nil
 }

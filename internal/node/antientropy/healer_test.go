@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -407,6 +408,50 @@ func TestScrubOfWhatHasNoName(t *testing.T) {
 		}
 		if len(h.bad) > 0 || n.replica.Wounded() != 0 || h.differ() != 0 {
 			t.Errorf("%v, %d buckets differ", h.bad, h.differ())
+		}
+	})
+}
+
+// A bucket arrives though one of those who join it, and was there before, has damaged
+// records of it: that is healed afterwards.
+func TestDamageHoldsUpNoBucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHurt(t, 3, 2)
+		for i := range 200 {
+			do(h.nodes[0].coordinator, set(string(key(i)), "value"))
+		}
+		h.damage(string(key(7)), string(key(8)), string(key(9)))
+		h.count(t) // as after a start
+		g := &growing{cluster: h.cluster}
+		g.begin(t)
+		g.move(t, 5*time.Second)
+		said := 0
+		for _, m := range g.movers[:3] {
+			if settled, _ := m.Settled(); slices.Equal(settled, g.moving()) {
+				said++
+			}
+		}
+		if said != 2 {
+			t.Errorf("%d of 3 replicas have settled everything", said)
+		}
+	})
+}
+
+// Whoever wants to forget a tombstone comes across the one that is damaged.
+func TestDamagedTombstoneIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHurt(t, 3, 2)
+		do(h.nodes[0].coordinator, set("k", "v"))
+		do(h.nodes[0].coordinator, unkai.Op{Kind: unkai.Delete, Key: []byte("k")})
+		was := h.held(t, h.nodes[0], "k")
+		h.damage("k")
+		c := h.call("k")
+		gone := []replica.Gone{{Hash: c.Hash, Key: c.Key, Ballot: was.Ballot, Epoch: was.Epoch}}
+		if level := h.nodes[0].Level(t.Context(), c.Bucket, gone); level[0] {
+			t.Error("it may be forgotten")
+		}
+		if got := h.nodes[1].replica.Wounded(); got != 1 {
+			t.Errorf("%d keys are known to be damaged", got)
 		}
 	})
 }

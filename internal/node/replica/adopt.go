@@ -83,6 +83,10 @@ func level(f *store.Found, e unkai.Epoch, b, floor unkai.Ballot, tombstone bool)
 // may not be durable yet.
 func (r *Local) Level(b unkai.Bucket, t *Gone) bool {
 	f, err := r.engine.Head(b, t.Hash, t.Key)
+	if errors.Is(err, store.ErrDamaged) {
+		// Who compares finds no difference where the floor is above the tombstone.
+		r.Examine(b, t.Hash, t.Key)
+	}
 	return err == nil && level(&f, t.Epoch, t.Ballot, max(r.Forgot(b), f.Record.Promise), true)
 }
 
