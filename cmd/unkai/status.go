@@ -144,10 +144,17 @@ func describe(s *admin.Status) string {
 			line("space", "%s taken", amount(st.Used))
 		}
 		if st.Full {
-			line("FULL", "reads and deletes work, growth is refused")
+			room := "make room on its disk, or delete keys"
+			if st.Kind == node.Memory {
+				room = "delete keys"
+			}
+			line("FULL", "growth is refused here, reads and deletes work: %s", room)
 		}
 		if st.Damaged > 0 {
 			line("DAMAGED", "%d times a record was found damaged; see the log%s", st.Damaged, healed(s.Repair))
+			if s.Repair != nil && s.Repair.Oldest > lately {
+				line("", "if that does not end: stop this node, empty its store, start it again; it begins anew with what the others hold")
+			}
 		}
 	}
 	if c := s.Clients; c != nil {

@@ -151,6 +151,7 @@ func (n *Node) open(ctx context.Context) error {
 		"listen", addrOf(n.listen), "peer", n.peerAddress(), "http", addrOf(n.http), "data", n.cfg.Data,
 		"store", n.cfg.Store, "sync", n.cfg.Sync, "node", n.id.String(), "epoch", top.Epoch, "buckets", top.Buckets,
 		"items", s.Items, "tombstones", s.Tombstones, "bytes", s.Bytes, "recovered_in", time.Since(began).Round(time.Millisecond))
+	n.heir()
 	return nil
 }
 

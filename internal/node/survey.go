@@ -41,6 +41,9 @@ func (n *Node) load() *load {
 	if n.state == "" {
 		s := n.engine.Stats()
 		l.Items, l.Bytes, l.Used, l.Limit = s.Items, s.Bytes, s.Used, s.Limit
+		if s.Full {
+			l.State = "FULL: it refuses growth"
+		}
 		if n.memcache != nil {
 			l.Conns = n.memcache.Stats().Connections
 		}
