@@ -20,6 +20,7 @@ type control struct {
 	Settled *settled `json:"settled,omitempty"`
 	Load    *load    `json:"load,omitempty"`
 	Repair  *repair  `json:"repair,omitempty"`
+	Pace    *paced   `json:"pace,omitempty"`
 }
 
 // hello tells what a node knows of where the others are and which topology is
@@ -112,6 +113,8 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 			return nil, err
 		}
 		a.Repair = r
+	case q.Pace != nil:
+		a.Pace = n.paced()
 	default:
 		return nil, fmt.Errorf("not understood")
 	}

@@ -25,6 +25,7 @@ import (
 	"unkai/internal/node/coordinator"
 	"unkai/internal/node/gateway"
 	"unkai/internal/node/manager"
+	"unkai/internal/node/pace"
 	"unkai/internal/node/replica"
 	"unkai/internal/peer"
 	"unkai/internal/store"
@@ -56,6 +57,7 @@ type Node struct {
 	batches     *gateway.Server
 	mover       *antientropy.Mover
 	repairer    *antientropy.Repairer
+	pacer       *pace.Pacer
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
@@ -336,12 +338,13 @@ func (n *Node) openRooms() error {
 		Now:    n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout * 3 / 4, // another node's gateway waits for it
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
+	pacer := n.newPacer()
 	n.gateway = gateway.New(gateway.Config{
-		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: n.network,
+		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{
-		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log,
+		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log, Pace: pacer,
 		Ask: func(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error) {
 			return n.ask(ctx, to, peer.Repair, question)
 		},
@@ -349,7 +352,7 @@ func (n *Node) openRooms() error {
 	mover := &antientropy.Mover{Self: n.id, Topology: n.manager.Topology, Replica: rep, Repairer: repairer, Log: n.log}
 	repairer.Pending = mover.Pending
 	n.mu.Lock()
-	n.replica, n.mover, n.repairer = rep, mover, repairer
+	n.replica, n.mover, n.repairer, n.pacer = rep, mover, repairer, pacer
 	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -362,6 +365,7 @@ func (n *Node) openRooms() error {
 	}
 	n.running.Go(func() { n.sweeper.Run(ctx) })
 	n.running.Go(func() { n.watch(ctx) })
+	n.running.Go(func() { pacer.Run(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })
 	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {

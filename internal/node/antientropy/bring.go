@@ -182,7 +182,9 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 		sent += len(q)
 		copy(q[7:], u32(nil, uint32(count[i])))
 		wg.Go(func() {
+			began := time.Now()
 			reply, err := c.ask(ctx, c.route.Members[i], slices.Clone(q))
+			c.answered(time.Since(began), len(reply) == 2 && reply[1] != 0)
 			switch {
 			case err != nil:
 				errs[i] = err

@@ -178,7 +178,8 @@ func (s *session) everyone(ctx context.Context, do func(w int) error) error {
 		wg.Go(func() { errs[w] = do(w) })
 	}
 	wg.Wait()
-	err := s.pace.wait(ctx, int(s.bytes.Swap(0)), s.rate)
+	bytes := int(s.bytes.Swap(0))
+	err := errors.Join(s.yield(ctx, bytes), s.pace.wait(ctx, bytes, s.rate))
 	return errors.Join(append(errs, err)...)
 }
 

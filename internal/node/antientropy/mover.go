@@ -207,6 +207,9 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 	c := &bringer{
 		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))),
 		spend: func(ctx context.Context, n int) error {
+			if err := m.Repairer.yield(ctx, n); err != nil {
+				return err
+			}
 			return m.pace.wait(ctx, n, func() (int64, error) { return m.allowed(b, since) })
 		},
 	}

@@ -33,14 +33,26 @@ type Repairer struct {
 	// Pending reports whether it is this node that will bring a bucket on its way to
 	// its joining replicas, and has not tried yet; nil: never.
 	Pending func(b unkai.Bucket) bool
-	Now     func() int64 // milliseconds since 1970
-	Log     *slog.Logger
+	// Pace has to be waited for after whatever was copied, and is told how it was
+	// received; nil: nobody's.
+	Pace Pacer
+	Now  func() int64 // milliseconds since 1970
+	Log  *slog.Logger
 
 	once     sync.Once
 	verified []verified
 	stats    counters
 	demands  demands
 	wake     chan struct{} // somebody waits for a repair
+}
+
+// Pacer keeps what is copied from slowing clients down.
+type Pacer interface {
+	// Wait waits until bytes that were copied are within what may be.
+	Wait(ctx context.Context, bytes int) error
+	// Answered tells how long a receiver took for what it was brought, and whether it
+	// has refused it.
+	Answered(took time.Duration, refused bool)
 }
 
 // verified is when a bucket was last found equal at all present replicas.
