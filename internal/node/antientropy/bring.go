@@ -238,10 +238,7 @@ func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	for i := range calls {
-		calls[i].Fresh = true // who has just joined holds next to nothing
-	}
-	fates := r.adopt(calls)
+	fates := r.adoptAll(calls)
 	if slices.Contains(fates, fateFailed) { // as if there was something: it may be damaged
 		fates = r.adopt(calls)
 	}

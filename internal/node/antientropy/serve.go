@@ -245,6 +245,22 @@ func (r *Repairer) adopt(calls []replica.Call) []fate {
 		}
 	}
 	open.Wait()
+	return r.fates(calls)
+}
+
+// adoptAll does so with many records of one bucket of which it holds next to nothing.
+func (r *Repairer) adoptAll(calls []replica.Call) []fate {
+	var open adoptions
+	open.Add(len(calls))
+	for i := range calls {
+		calls[i].Answered = &open
+	}
+	r.Replica.AdoptAll(calls)
+	open.Wait()
+	return r.fates(calls)
+}
+
+func (r *Repairer) fates(calls []replica.Call) []fate {
 	fates := make([]fate, len(calls))
 	for i := range calls {
 		switch c := &calls[i]; {

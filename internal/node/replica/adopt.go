@@ -29,36 +29,40 @@ func (r *Local) adopt(c *Call) bool {
 		l.Unlock()
 		return true
 	}
-	var f store.Found
-	var err error
-	floor := r.engine.Floor(c.Bucket)
-	// The engine looks for itself whether there is a record, and says ErrConflict then.
-	fresh := c.Fresh && floor == 0
-	c.Fresh = false
-	if !fresh {
-		f, err = r.engine.Head(c.Bucket, c.Hash, c.Key)
-	}
+	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
 	heal := err != nil && r.mayHeal(c, err)
 	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
 	}
-	if r.topology().Forgotten(c.Under) || !comesAfter(c, &f, floor) {
+	rec, fate := r.adopted(c, &f, r.engine.Floor(c.Bucket)) // the floor after the record: a purge raises it first
+	if fate != Pending {
 		l.Unlock()
-		c.Status = OK
+		if c.Status = fate; fate == Refused {
+			return r.refuse(c, c.Seen)
+		}
 		return true
 	}
-	old := state(&f, floor)
+	return r.write(c, l, &f, rec, c.Fetched, c.Accessed, heal)
+}
+
+// adopted decides whether what c brings takes the place of what there is of its key. It
+// gives the record to be written; or OK, or Refused, and there is nothing to be done.
+func (r *Local) adopted(c *Call, f *store.Found, floor unkai.Ballot) (store.Record, Status) {
+	if r.topology().Forgotten(c.Under) || !comesAfter(c, f, floor) {
+		return store.Record{}, OK
+	}
+	old := state(f, floor)
 	s, ok := old.Accept(c.Ballot, 0)
 	if !ok {
-		l.Unlock()
-		return r.refuse(c, old.Promised)
+		c.Seen = old.Promised
+		return store.Record{}, Refused
 	}
 	c.Seen, c.Adopted = s.Promised, true
-	return r.write(c, l, &f, store.Record{
+	return store.Record{
 		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
-	}, c.Fetched, c.Accessed, heal)
+	}, Pending
 }
 
 // comesAfter reports whether the record in c is something that this replica lacks. A

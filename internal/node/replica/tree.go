@@ -30,6 +30,7 @@ type tree struct {
 	later   *merkle.Tree
 	still   bool // no purge may begin
 	purging int  // purges under way
+	bulk    int  // adoptions of many at once under way; no purge may begin
 	life    int  // times it was made unknown
 
 	counting atomic.Bool
@@ -44,6 +45,12 @@ type outcome struct {
 // change counts that a key's record has given way to another.
 func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 	t.mu.Lock()
+	t.count(hash, key, old, next)
+	t.mu.Unlock()
+}
+
+// count is change under the tree's lock.
+func (t *tree) count(hash uint64, key []byte, old, next unkai.Ballot) {
 	if t.sums != nil {
 		t.sums.Change(hash, old, next)
 	}
@@ -52,7 +59,6 @@ func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 	} else if t.later != nil {
 		t.later.Change(hash, old, next)
 	}
-	t.mu.Unlock()
 }
 
 // mayPurge begins a purge, unless a snapshot is being taken: a purge and a write
@@ -61,11 +67,35 @@ func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 func (t *tree) mayPurge() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.still {
+	if t.still || t.bulk > 0 {
 		return false
 	}
 	t.purging++
 	return true
+}
+
+// mayBulk begins an adoption of many records at once, unless a purge is under way: that
+// raises the floor and takes a record away between two looks at them.
+func (t *tree) mayBulk() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.purging > 0 {
+		return false
+	}
+	t.bulk++
+	return true
+}
+
+// bulkDone ends an adoption of many records, and counts those that were new.
+func (t *tree) bulkDone(calls []*Call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bulk--
+	for _, c := range calls {
+		if c.applied() {
+			t.count(c.Hash, c.Key, 0, c.write.Record.Ballot)
+		}
+	}
 }
 
 // purged ends a purge, which has removed the record or not.
