@@ -271,6 +271,7 @@ func (n *Node) greet(ctx context.Context) {
 				})
 			}
 		}
+		n.noteFull(n.id, n.engine.Stats().Full)
 		if round%tellEvery == tellEvery-1 {
 			n.stillHere()
 		}

@@ -62,6 +62,7 @@ type Node struct {
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
 	sweeper     *replica.Sweeper
+	full        sync.Map // unkai.NodeID → nothing: those that have told that their stores are full
 	memcache    *memcache.Server
 	admin       *admin.Server
 

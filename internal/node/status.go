@@ -63,7 +63,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()
-	s.Survival, s.Links = admin.NewSurvival(top, n.here), n.links(top)
+	s.Survival, s.Links = admin.NewSurvival(top, n.here, n.isFull), n.links(top)
 	s.Deciding, s.Operations = n.deciding(top), n.operationCounts()
 	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
 	s.Repair = n.repaired()

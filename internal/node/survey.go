@@ -66,7 +66,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for _, id := range top.Managers {
 		out.Managers = append(out.Managers, id.String())
 	}
-	out.Survival = admin.NewSurvival(top, n.here)
+	out.Survival = admin.NewSurvival(top, n.here, n.isFull)
 	out.Survives, out.Unavailable = out.Survival.Worst(), out.Survival.Unavailable
 	out.Job = n.describeJobs(top).Running
 	where := n.book.nodes()
