@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -58,7 +58,8 @@ func prepare(b *testing.B, records, size int) *prepared {
 		keys[k] = append(keys[k], i)
 	}
 	e := openStore(b, p.dirs[0], top.Buckets)
-	value := []byte(strings.Repeat("v", size))
+	noise := make([]byte, 1<<16+size)              // values that do not compress
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // it always does
 	for k, of := range keys {
 		ballot := unkai.MakeBallot(unkai.Stride, first.Seat)
 		err := e.Ingest(unkai.Bucket(k), func(yield func(store.Entry, error) bool) {
@@ -67,7 +68,7 @@ func prepare(b *testing.B, records, size int) *prepared {
 				key = benchKey(key[:0], i)
 				if !yield(store.Entry{Hash: space.Hash(key), Key: key, Record: store.Record{
 					Ballot: ballot, Promise: ballot, Epoch: top.Route(unkai.Bucket(k)).Epoch,
-					Item: unkai.Item{Value: value, CAS: uint64(ballot)},
+					Item: unkai.Item{Value: noise[i%(1<<16):][:size], CAS: uint64(ballot)},
 				}}, nil) {
 					return
 				}

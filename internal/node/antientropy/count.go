@@ -8,8 +8,8 @@ import (
 	"unkai"
 )
 
-// restShare is how long is rested after a bucket was counted, as a share of the time
-// that took: who asks for keys meanwhile comes through.
+// restShare is how long is rested after a bucket was counted, and after a pass, as a
+// share of the time that took: who asks for keys meanwhile comes through.
 const restShare = 4
 
 // keepCounted counts the buckets of this node that have to be, beside the passes,

@@ -186,10 +186,10 @@ func (r *Repairer) Run(ctx context.Context) {
 	}
 }
 
-// idle rests as long as it has worked, so that it works for half of its time at most,
-// and then until the tick; or until somebody waits.
+// idle rests for a share of the time that it has worked, and then until the tick; or
+// until somebody waits.
 func (r *Repairer) idle(ctx context.Context, worked time.Duration, tick <-chan time.Time) bool {
-	rested := time.NewTimer(worked)
+	rested := time.NewTimer(worked / restShare)
 	defer rested.Stop()
 	for _, c := range []<-chan time.Time{rested.C, tick} {
 		select {
