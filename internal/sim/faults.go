@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -53,6 +54,12 @@ func (w *World) fault() {
 		{"backup", 8, func() { w.backUp(h) }},
 		{"restore", 14, func() { w.restore(h) }},
 		{"job", 14, w.job},
+		{"half", 3, func() {
+			if !w.cfg.Memory {
+				w.half()
+			}
+		}},
+		{"amnesia", 10, func() { w.forget(h) }},
 		{"damage", 14, func() { w.spoil(h) }},
 		{"full", 6, func() { w.fill(h) }},
 	}
@@ -135,6 +142,41 @@ func (w *World) restore(h *host) {
 	h.dir, h.disk = h.copy.dir, h.copy.disk
 	h.copy = copied{}
 	w.start(h)
+}
+
+// forget empties a host's directory and disk, but for the file that says who it is.
+func (w *World) forget(h *host) {
+	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
+	if h.endpoint == nil || w.cfg.Memory || stalled || !w.mayLose() {
+		return
+	}
+	w.logf("EMPTIED host %d", h.number)
+	w.note("emptied")
+	w.lost = true
+	w.mend()
+	w.crash(h)
+	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
+	if err := keep(h.dir, dir, "node"); err != nil {
+		w.fail(err)
+		return
+	}
+	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
+	w.start(h)
+}
+
+// keep makes a directory that has one file of another.
+func keep(from, to, name string) error {
+	what, err := os.ReadFile(filepath.Join(from, name))
+	if err != nil {
+		return fmt.Errorf("read who a node is: %w", err)
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return fmt.Errorf("make an empty directory: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(to, name), what, 0o600); err != nil {
+		return fmt.Errorf("keep who a node is: %w", err)
+	}
+	return nil
 }
 
 // stall holds up everything that a host sends and receives.

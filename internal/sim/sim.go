@@ -44,6 +44,8 @@ type Config struct {
 	Weather *Weather
 	// Lies has the disks lie, to see that it is found.
 	Lies bool
+	// HandOver, if it names a step, has something happen at that step of the first job.
+	HandOver HandOver
 	// Log, if not nil, is told what happens.
 	Log io.Writer
 }
@@ -76,6 +78,7 @@ type World struct {
 	orders  sync.WaitGroup
 	keys    keyring
 	result  Result
+	hand    *handOver
 	lost    bool // a replica was, and was not replaced yet as far as was looked
 
 	mu   sync.Mutex
@@ -122,6 +125,9 @@ func Run(cfg Config) *Result {
 	for i := range cfg.Most {
 		w.hosts = append(w.hosts, &host{w: w, number: i, addr: fmt.Sprintf("host%d:1", i), disk: &Disk{Lies: cfg.Lies}})
 		w.cut = append(w.cut, make([]bool, cfg.Most))
+	}
+	if cfg.HandOver.Step != "" {
+		w.bus.watch = w.watch
 	}
 	if cfg.Log != nil {
 		w.bus.log = func(e *event) {
@@ -187,9 +193,12 @@ func (w *World) live() {
 	w.settle("at the beginning")
 	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.Length)
 	defer cancel()
-	if !w.cfg.Calm {
-		w.bus.send(&event{name: "faults", plan: func(*event) { w.faults(time.Now().Add(w.cfg.Length)) }})
-	}
+	w.bus.send(&event{name: "faults", plan: func(*event) {
+		w.handOver()
+		if !w.cfg.Calm {
+			w.faults(time.Now().Add(w.cfg.Length))
+		}
+	}})
 	var clients sync.WaitGroup
 	for i := range w.cfg.Clients {
 		clients.Go(func() { w.client(ctx, i) })
