@@ -44,6 +44,9 @@ func (r *Local) adopt(c *Call) bool {
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
 	}
+	if heal {
+		floor = 0 // it counts only for keys without a record
+	}
 	if r.topology().Forgotten(c.Under) || !comesAfter(c, &f, floor) {
 		l.Unlock()
 		c.Status = OK
