@@ -61,6 +61,7 @@ func (w *World) fault() {
 		}},
 		{"amnesia", 10, func() { w.forget(h) }},
 		{"damage", 14, func() { w.spoil(h) }},
+		{"flush", map[bool]int{true: 15}[w.cfg.Flush], func() { w.flush(h) }},
 		{"full", 6, func() { w.fill(h) }},
 	}
 	all := 0

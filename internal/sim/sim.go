@@ -38,6 +38,8 @@ type Config struct {
 	// Clients, and how long each rests between two operations, on average.
 	Clients int
 	Rest    time.Duration
+	// Flush has clients ask for flush_all, too.
+	Flush bool
 	// Calm leaves out the faults.
 	Calm bool
 	// Weather of the network; nil: a little of everything.
@@ -79,6 +81,7 @@ type World struct {
 	keys    keyring
 	result  Result
 	hand    *handOver
+	flushes flushes
 	lost    bool // a replica was, and was not replaced yet as far as was looked
 
 	mu   sync.Mutex
@@ -208,6 +211,7 @@ func (w *World) live() {
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
 	w.settle("at the end")
+	w.complete()
 	w.turnUp()
 	w.converge()
 	w.readAll()

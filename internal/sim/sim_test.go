@@ -69,7 +69,8 @@ func drawn(s uint64) sim.Config {
 	r := rand.New(rand.NewPCG(s, 0xcf9))
 	cfg := sim.Config{Seed: s, Length: *length, Nodes: 1 + r.IntN(5), Most: 5, Memory: r.IntN(4) == 0, Clients: 4 + r.IntN(6)}
 	cfg.Rest = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(3)]
-	if r.IntN(4) == 0 {
+	cfg.Flush = r.IntN(3) == 0
+	if r.IntN(4) == 0 && !cfg.Memory { // where a crash in the midst of a move may be one too many
 		cfg.HandOver = sim.HandOver{Step: sim.Steps[r.IntN(len(sim.Steps))], Deed: sim.Deeds[r.IntN(len(sim.Deeds))]}
 	}
 	return cfg
