@@ -32,6 +32,7 @@ type bus struct {
 	done  uint64 // those of them that have happened
 	trace uint64 // a hash over all of them
 	log   func(e *event)
+	watch func(e *event) // is shown each, when all is still after it
 }
 
 // event is something that happens at a moment.
@@ -92,9 +93,14 @@ func (b *bus) collect() {
 func (b *bus) run(stop <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var last *event
 	for {
 		synctest.Wait()
 		b.collect()
+		if last != nil && b.watch != nil {
+			b.watch(last)
+		}
+		last = nil
 		wait := time.Hour
 		if len(b.queue) > 0 {
 			wait = time.Until(b.queue[0].at)
@@ -115,6 +121,7 @@ func (b *bus) run(stop <-chan struct{}) {
 		e := heap.Pop(&b.queue).(*event)
 		b.note(e)
 		e.do()
+		last = e
 	}
 }
 

@@ -36,6 +36,23 @@ func (k *keyring) key(place int) []byte {
 	return fmt.Appendf(nil, "k%d.%d", place, k.used[place]/opsPerKey)
 }
 
+// ahead are the keys that were used, and those that will be until each has had so many
+// more ages.
+func (k *keyring) ahead(more int) (keys [][]byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for place := range (k.cfg.Clients + perKey - 1) / perKey * keysEach {
+		ages := more
+		if place < len(k.used) {
+			ages += k.used[place] / opsPerKey
+		}
+		for age := range ages + 1 {
+			keys = append(keys, fmt.Appendf(nil, "k%d.%d", place, age))
+		}
+	}
+	return keys
+}
+
 // doubt ages a key: each operation in doubt doubles what the judge has to think of.
 func (k *keyring) doubt(key []byte) {
 	var place, age int
@@ -84,9 +101,10 @@ func (w *World) client(ctx context.Context, number int) {
 			ops[i] = w.anyOp(r, w.keys.key(number/perKey*keysEach+r.IntN(keysEach)), seen)
 			ends[i] = w.result.History.Begin(number, ops[i])
 		}
+		since := w.flushed()
 		for i, res := range ask(n, gone, ops) {
 			ends[i](res)
-			w.count(number, h, &ops[i], res)
+			w.count(number, h, &ops[i], res, since)
 			if res.Status == unkai.OK && res.Item.CAS != 0 {
 				clear(seen) // the latest only: older ones are of no use
 				seen[string(ops[i].Key)] = res.Item.CAS
@@ -120,9 +138,13 @@ func ask(n asked, gone chan struct{}, ops []unkai.Op) []unkai.Result {
 	}
 }
 
-func (w *World) count(client int, h *host, op *unkai.Op, res unkai.Result) {
+// count notes an answer to what was asked since a flush.
+func (w *World) count(client int, h *host, op *unkai.Op, res unkai.Result, since uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.flushes.returns(op.Key, res, since) {
+		w.errs = append(w.errs, fmt.Errorf("host %d answers what of %s was flushed: %q, cas %v", h.number, op.Key, res.Item.Value, unkai.Ballot(res.Item.CAS)))
+	}
 	switch res.Status {
 	case unkai.Failed:
 		w.result.NotApplied++
@@ -170,9 +192,10 @@ func (w *World) readAll() {
 			until := time.Now().Add(patience)
 			for {
 				end := w.result.History.Begin(1000+h.number, op)
+				since := w.flushed()
 				res := ask(n, gone, []unkai.Op{op})[0]
 				end(res)
-				w.count(1000+h.number, h, &op, res)
+				w.count(1000+h.number, h, &op, res, since)
 				if res.Status == unkai.OK || res.Status == unkai.Miss {
 					break
 				}

@@ -66,6 +66,7 @@ type Engine struct {
 	disk    *Disk
 	now     Disk // as applied
 	full    bool // growth is refused
+	dropped int  // buckets so far
 	marks   map[string]mark
 	journal []change // applied, and not durable
 	last    map[string]int
@@ -432,7 +433,14 @@ func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) e
 
 // Drop implements store.Engine.
 func (e *Engine) Drop(b unkai.Bucket) error {
-	return e.durable(func(*bucket) error { return nil }, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
+	return e.durable(func(*bucket) error { e.dropped++; return nil }, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
+}
+
+// drops is how many buckets were dropped so far.
+func (e *Engine) drops() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.dropped
 }
 
 // Floor implements store.Engine.

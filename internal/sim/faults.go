@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -53,7 +54,14 @@ func (w *World) fault() {
 		{"backup", 8, func() { w.backUp(h) }},
 		{"restore", 14, func() { w.restore(h) }},
 		{"job", 14, w.job},
+		{"half", 3, func() {
+			if !w.cfg.Memory {
+				w.half()
+			}
+		}},
+		{"amnesia", 10, func() { w.forget(h) }},
 		{"damage", 14, func() { w.spoil(h) }},
+		{"flush", map[bool]int{true: 15}[w.cfg.Flush], func() { w.flush(h) }},
 		{"full", 6, func() { w.fill(h) }},
 	}
 	all := 0
@@ -137,6 +145,42 @@ func (w *World) restore(h *host) {
 	w.start(h)
 }
 
+// forget empties a host's directory and disk, but for the file that says who it is.
+func (w *World) forget(h *host) {
+	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
+	// Others do not let it in while its clock is behind what they remember of it.
+	if h.endpoint == nil || w.cfg.Memory || stalled || h.clock() < h.ahead || !w.mayLose() {
+		return
+	}
+	w.logf("EMPTIED host %d", h.number)
+	w.note("emptied")
+	w.lost = true
+	w.mend()
+	w.crash(h)
+	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
+	if err := keep(h.dir, dir, "node"); err != nil {
+		w.fail(err)
+		return
+	}
+	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
+	w.start(h)
+}
+
+// keep makes a directory that has one file of another.
+func keep(from, to, name string) error {
+	what, err := os.ReadFile(filepath.Join(from, name))
+	if err != nil {
+		return fmt.Errorf("read who a node is: %w", err)
+	}
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return fmt.Errorf("make an empty directory: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(to, name), what, 0o600); err != nil {
+		return fmt.Errorf("keep who a node is: %w", err)
+	}
+	return nil
+}
+
 // stall holds up everything that a host sends and receives.
 func (w *World) stall(h *host) {
 	d := time.Duration(w.bus.rng.Int64N(int64(10 * time.Second)))
@@ -194,7 +238,7 @@ func (w *World) turnClock(h *host) {
 	most := []time.Duration{100 * time.Millisecond, 5 * time.Second, time.Hour}[w.bus.rng.IntN(3)]
 	skew := time.Duration(w.bus.rng.Int64N(int64(2*most))) - most
 	h.mu.Lock()
-	h.skew = skew
+	h.skew, h.ahead = skew, max(h.ahead, skew)
 	h.mu.Unlock()
 }
 

@@ -68,6 +68,31 @@ func (w *World) release() {
 	}
 }
 
+// complete has an operator attach those who were left without a share, if sets lack
+// members: a job that would have given them one was cancelled.
+func (w *World) complete() {
+	lacking := false
+	w.later(0, "complete", func() {
+		top := w.newest()
+		if top == nil || !top.Gaps() {
+			return
+		}
+		wish := admin.Wish{Kind: string(topology.KindAttach)}
+		for _, n := range top.Nodes {
+			if n.State == topology.Recognised {
+				wish.Nodes = append(wish.Nodes, n.ID.String())
+			}
+		}
+		if lacking = len(wish.Nodes) > 0; lacking {
+			w.ask(false, wish)
+		}
+	})
+	if lacking {
+		w.orders.Wait()
+		w.settle("when all are attached")
+	}
+}
+
 // removed is what becomes of a host whose node is no member any more: it may join
 // again as a new one.
 func (w *World) removed(h *host, gone chan struct{}) {

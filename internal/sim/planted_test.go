@@ -3,6 +3,7 @@ package sim_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,45 +16,95 @@ var planted = flag.Bool("planted", false, "build nodes with mistakes in them, an
 
 // mistake is one that somebody might make.
 type mistake struct {
-	name, file string // of the module
-	is, was    string // what stands in the file, and what takes its place
-	seeds      int    // worlds in which it has to be found
+	name  string
+	seeds int // worlds in which it has to be found
+	edits []edit
+}
+
+// edit is a change of one file of the module.
+type edit struct {
+	file    string
+	is, was string // what stands in it, and what takes its place
 }
 
 var mistakes = []mistake{
-	{
-		"acknowledged at W-1", "internal/node/coordinator/lead.go",
+	{"acknowledged at W-1", 20, []edit{{
+		"internal/node/coordinator/lead.go",
 		"		if q.route.Write.Enough(p.Tally.Yes) {\n			s := c.stripe",
-		"		if p.Tally.Yes.Count() >= q.route.Write.Present.Need-1 {\n			s := c.stripe", 20,
-	},
-	{
-		"a read does not finish what it found unfinished", "internal/node/coordinator/lead.go",
+		"		if p.Tally.Yes.Count() >= q.route.Write.Present.Need-1 {\n			s := c.stripe",
+	}}},
+	{"a read does not finish what it found unfinished", 40, []edit{{
+		"internal/node/coordinator/lead.go",
 		"(absent || r.route.Chosen(q.tally.Epoch, q.holding())) && !r.unsettled(q) {",
-		"(absent || q.holding() > 0) {", 40,
-	},
-	{
-		"a promise is forgotten at a restart", "internal/node/replica/replica.go",
+		"(absent || q.holding() > 0) {",
+	}}},
+	{"a promise is forgotten at a restart", 40, []edit{{
+		"internal/node/replica/replica.go",
 		"	rec := f.Record\n	rec.Promise = s.Promised\n	return r.write(c, l, &f, rec, f.Fetched, f.Accessed, false)",
-		"	l.Unlock()\n	c.Status = OK\n	return true", 40,
-	},
-	{
-		"what is in doubt is tried again", "internal/node/gateway/fan.go",
+		"	l.Unlock()\n	c.Status = OK\n	return true",
+	}}},
+	{"what is in doubt is tried again", 40, []edit{{
+		"internal/node/gateway/fan.go",
 		"if sent && !command.ReadsOnly(&f.b.Ops[i]) {",
-		"if false && sent && !command.ReadsOnly(&f.b.Ops[i]) {", 40,
-	},
-	{
-		"an earlier topology is not fenced", "internal/node/replica/replica.go",
+		"if false && sent && !command.ReadsOnly(&f.b.Ops[i]) {",
+	}}},
+	{"an earlier topology is not fenced", 300, []edit{{
+		"internal/node/replica/replica.go",
 		"if c.Epoch == route.Epoch && r.member(route) {",
-		"if r.member(route) {", 300,
-	},
-	{
-		"an old copy of a data directory is not noticed", "internal/node/rebirth.go",
-		"if n.restored = n.book.older(); n.restored && n.cfg.Restored {", "if n.restored {", 200,
-	},
-	{
-		"a bucket is switched before its keys were settled", "internal/node/antientropy/mover.go",
-		"	bytes, err := bring(ctx, b, since)", "	bytes, err := int64(0), error(nil)\n	_ = bring", 60,
-	},
+		"if r.member(route) {",
+	}}},
+	{"an old copy of a data directory is not noticed", 200, []edit{{
+		"internal/node/rebirth.go",
+		"if n.restored = n.book.older(); n.restored && n.cfg.Restored {",
+		"if n.restored {",
+	}}},
+	{"an emptied node goes on as the one it was", 200, []edit{{
+		"internal/node/node.go",
+		"top, err := n.join(ctx, !n.dir.created)",
+		"top, err := n.join(ctx, false)",
+	}}},
+	{"a damaged record is written over in the same epoch", 300, []edit{{
+		"internal/node/replica/wounds.go",
+		"	return ok && at < c.Epoch",
+		"	return at <= c.Epoch",
+	}}},
+	{"what is damaged is taken for absent", 100, []edit{{
+		"internal/node/replica/replica.go",
+		"		_ = r.mayHeal(c, err) // a promise says what was accepted before, which nobody knows\n		l.Unlock()",
+		"		if errors.Is(err, store.ErrDamaged) {\n			l.Unlock()\n			c.Found, c.Seen, c.Status = store.Found{}, c.Ballot, OK\n			return true\n		}\n		l.Unlock()",
+	}}},
+	{"a tombstone is purged after a time, without asking", 100, []edit{{
+		"internal/node/replica/sweep.go",
+		"		if ok {\n			forget",
+		"		if ok || true {\n			forget",
+	}}},
+	{"a bucket is read at its new set when one replica has settled it", 300, []edit{{
+		"internal/core/topology/moving.go",
+		"	return said >= len(s.Replicas)-write+1",
+		"	_ = write\n	return said >= 1",
+	}}},
+	{"the old set is left at the moment of the switch", 300, []edit{{
+		"internal/core/topology/moving.go",
+		"*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas, Strays: s.Strays}",
+		"*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Strays: next.strays(&Set{Replicas: s.Joining, Strays: s.Strays}, s.Replicas)}",
+	}}},
+	{"the old copy is dropped before the switch", 100, []edit{
+		{
+			"internal/node/antientropy/mover.go",
+			"		m.settled.Store(b, arrival{since, bytes})",
+			"		m.settled.Store(b, arrival{since, bytes})\n		if r := m.Topology().Route(b); !r.Write.Joining.Members.Has(slices.Index(r.Members, m.Self)) {\n			_ = m.Replica.Drop(b)\n		}",
+		},
+		{
+			"internal/node/replica/replica.go",
+			"	if r.member(r.topology().Route(b)) {\n		return nil",
+			"	if route := r.topology().Route(b); r.member(route) && !route.Joining {\n		return nil",
+		},
+	}},
+	{"a bucket is switched before its keys were settled", 60, []edit{{
+		"internal/node/antientropy/mover.go",
+		"	bytes, err := bring(ctx, b, since)",
+		"	bytes, err := int64(0), error(nil)\n	_ = bring",
+	}}},
 }
 
 // Each mistake is found by a world that has it.
@@ -89,38 +140,45 @@ func TestPlantedMistakesAreFound(t *testing.T) {
 // Each mistake can still be made: what it takes the place of is there.
 func TestMistakesCanBePlanted(t *testing.T) {
 	for _, m := range mistakes {
-		m.plant(t, filepath.Join("..", ".."))
+		for _, e := range m.edits {
+			e.plant(t, filepath.Join("..", ".."))
+		}
 	}
 }
 
 // plant is the file with the mistake in it.
-func (m *mistake) plant(t *testing.T, root string) string {
+func (e *edit) plant(t *testing.T, root string) string {
 	t.Helper()
-	right, err := os.ReadFile(filepath.Join(root, m.file))
+	right, err := os.ReadFile(filepath.Join(root, e.file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(string(right), m.is) != 1 {
-		t.Fatalf("%s has changed: what the mistake %q takes the place of is not there once:\n%s", m.file, m.name, m.is)
+	if strings.Count(string(right), e.is) != 1 {
+		t.Fatalf("%s has changed: what a mistake takes the place of is not there once:\n%s", e.file, e.is)
 	}
-	return strings.Replace(string(right), m.is, m.was, 1)
+	return strings.Replace(string(right), e.is, e.was, 1)
 }
 
 // build makes this test with the mistake in it.
 func (m *mistake) build(t *testing.T, root string) (program string) {
 	t.Helper()
-	file := filepath.Join(root, m.file)
 	dir := t.TempDir()
-	wrong, overlay := filepath.Join(dir, filepath.Base(m.file)), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: wrong}})
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	files := map[string]string{}
+	for i, e := range m.edits {
+		files[filepath.Join(root, e.file)] = write(fmt.Sprintf("%d.go", i), e.plant(t, root))
+	}
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": files})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{wrong: m.plant(t, root), overlay: string(replace)} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	overlay := write("overlay.json", string(replace))
 	program = filepath.Join(dir, "sim.test")
 	if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("building it: %v\n%s", err, out)

@@ -38,12 +38,16 @@ type Config struct {
 	// Clients, and how long each rests between two operations, on average.
 	Clients int
 	Rest    time.Duration
+	// Flush has clients ask for flush_all, too.
+	Flush bool
 	// Calm leaves out the faults.
 	Calm bool
 	// Weather of the network; nil: a little of everything.
 	Weather *Weather
 	// Lies has the disks lie, to see that it is found.
 	Lies bool
+	// HandOver, if it names a step, has something happen at that step of the first job.
+	HandOver HandOver
 	// Log, if not nil, is told what happens.
 	Log io.Writer
 }
@@ -76,6 +80,8 @@ type World struct {
 	orders  sync.WaitGroup
 	keys    keyring
 	result  Result
+	hand    *handOver
+	flushes flushes
 	lost    bool // a replica was, and was not replaced yet as far as was looked
 
 	mu   sync.Mutex
@@ -93,6 +99,7 @@ type host struct {
 	endpoint *endpoint     // nil while it is down; the bus's
 	until    time.Time     // it is stalled so long
 	skew     time.Duration // of its clock
+	ahead    time.Duration // that was, at most
 	copy     copied        // an old one of what it keeps
 	copies   int           // so far
 
@@ -122,6 +129,9 @@ func Run(cfg Config) *Result {
 	for i := range cfg.Most {
 		w.hosts = append(w.hosts, &host{w: w, number: i, addr: fmt.Sprintf("host%d:1", i), disk: &Disk{Lies: cfg.Lies}})
 		w.cut = append(w.cut, make([]bool, cfg.Most))
+	}
+	if cfg.HandOver.Step != "" {
+		w.bus.watch = w.watch
 	}
 	if cfg.Log != nil {
 		w.bus.log = func(e *event) {
@@ -187,9 +197,12 @@ func (w *World) live() {
 	w.settle("at the beginning")
 	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.Length)
 	defer cancel()
-	if !w.cfg.Calm {
-		w.bus.send(&event{name: "faults", plan: func(*event) { w.faults(time.Now().Add(w.cfg.Length)) }})
-	}
+	w.bus.send(&event{name: "faults", plan: func(*event) {
+		w.handOver()
+		if !w.cfg.Calm {
+			w.faults(time.Now().Add(w.cfg.Length))
+		}
+	}})
 	var clients sync.WaitGroup
 	for i := range w.cfg.Clients {
 		clients.Go(func() { w.client(ctx, i) })
@@ -198,6 +211,7 @@ func (w *World) live() {
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
 	w.settle("at the end")
+	w.complete()
 	w.turnUp()
 	w.converge()
 	w.readAll()

@@ -455,3 +455,38 @@ func TestDamagedTombstoneIsNoticed(t *testing.T) {
 		}
 	})
 }
+
+// A damaged record is healed though the floor of its bucket has risen above what is known
+// of its key: other keys were forgotten since.
+func TestDamageBelowTheFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHurt(t, 3, 2)
+		n := h.nodes[1]
+		for _, key := range []string{"kept", "gone"} {
+			do(h.nodes[0].coordinator, set(key, "v"))
+			if key == "gone" {
+				do(h.nodes[0].coordinator, unkai.Op{Kind: unkai.Delete, Key: []byte(key)})
+			}
+			h.count(t)
+			c := h.call(key)
+			high := unkai.MakeBallot(1<<40, 1)
+			done := make(chan error, 1)
+			h.Engine.Write(&store.Write{Bucket: c.Bucket, Hash: 1, Key: []byte("other"), Record: store.Record{Promise: high}, Done: told(done)})
+			if err := errors.Join(<-done, h.Engine.Purge(c.Bucket, 1, []byte("other"), 0)); err != nil {
+				t.Fatal(err)
+			}
+			h.damage(key)
+			n.replica.Read(c)
+			h.heals(t, 5*time.Second)
+			want := h.held(t, h.nodes[0], key)
+			if got := h.held(t, n, key); n.replica.Wounded() != 0 || got.Ballot != want.Ballot || got.Tombstone != want.Tombstone {
+				t.Errorf("%s: %d are known to be damaged, and it is %+v, want %+v", key, n.replica.Wounded(), got, want)
+			}
+		}
+	})
+}
+
+type told chan error
+
+// WriteDone implements store.Done.
+func (d told) WriteDone(w *store.Write) { d <- w.Err }

@@ -36,7 +36,11 @@ func (r *Local) adopt(c *Call) bool {
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
 	}
-	rec, fate := r.adopted(c, &f, r.engine.Floor(c.Bucket)) // the floor after the record: a purge raises it first
+	floor := r.engine.Floor(c.Bucket) // after the record: a purge raises it first
+	if heal {
+		floor = 0 // it counts only for keys without a record
+	}
+	rec, fate := r.adopted(c, &f, floor)
 	if fate != Pending {
 		l.Unlock()
 		if c.Status = fate; fate == Refused {

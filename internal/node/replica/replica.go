@@ -242,7 +242,11 @@ func (r *Local) accept(c *Call) bool {
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("accept: %w", err))
 	}
-	old := state(&f, r.engine.Floor(c.Bucket))
+	floor := r.engine.Floor(c.Bucket)
+	if heal {
+		floor = 0 // it counts only for keys without a record
+	}
+	old := state(&f, floor)
 	s, ok := old.Accept(c.Ballot, c.Next)
 	if !ok {
 		l.Unlock()
