@@ -168,7 +168,7 @@ func (c *kept) ask(w *wire, r *rand.Rand) error {
 	case err == nil && (u.line == "HD" || state == 0 && u.line == "NF"):
 		c.learn(state)
 		return nil
-	case err == nil && (strings.HasPrefix(u.line, "SERVER_ERROR not applied") || strings.HasPrefix(u.line, "SERVER_ERROR out of memory")):
+	case err == nil && (strings.HasPrefix(u.line, "SERVER_ERROR not applied") || strings.HasPrefix(u.line, "SERVER_ERROR out of memory storing object")):
 		return errors.New(u.line)
 	}
 	c.doubt = append(c.doubt, state)
