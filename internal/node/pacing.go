@@ -30,9 +30,9 @@ func (t *timed) Do(b *unkai.Batch) {
 	for i := len(b.Results); i < len(b.Ops) && !wrote; i++ {
 		wrote = !command.ReadsOnly(&b.Ops[i])
 	}
-	began := time.Now()
+	began := t.pacer.Latencies.Begin(wrote)
 	t.n.coordinator.Do(b)
-	t.pacer.Latencies.Note(wrote, time.Since(began))
+	t.pacer.Latencies.End(began)
 }
 
 // newPacer is what keeps copies of data from slowing clients down.
@@ -72,11 +72,12 @@ func boundFrom(self unkai.NodeID, top *topology.Topology) *bound {
 	b := &bound{top: top, moving: top.Moving() > 0}
 	for i := range top.Buckets {
 		r := top.Route(unkai.Bucket(i))
-		if !r.Joining || !slices.Contains(r.Members[:r.Write.Present.Members.Count()], self) {
+		present := r.Members[:r.Write.Present.Members.Count()]
+		if !r.Joining || !slices.Contains(present, self) {
 			continue
 		}
-		for j, id := range r.Members {
-			if id != 0 && id != self && r.Write.Joining.Members.Has(j) && !slices.Contains(b.to, id) {
+		for _, id := range r.Members[len(present):] {
+			if id != 0 && !slices.Contains(b.to, id) {
 				b.to = append(b.to, id)
 			}
 		}

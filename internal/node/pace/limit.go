@@ -34,8 +34,8 @@ const (
 	// that it rises by an opening'th at a time.
 	steps   = 24
 	opening = 2
-	// lately is for how long it counts that a receiver was slow, or what it said of
-	// its clients.
+	// lately is for how long it counts that a receiver was slow, and what clients
+	// waited.
 	lately = 3 * time.Second
 )
 
@@ -62,7 +62,8 @@ type Seen struct {
 	// Slow is that a receiver took long for what it was brought, or did not take it:
 	// it waits for its disk.
 	Slow    bool
-	batches [kinds]tally
+	batches [kinds]tally // that have ended
+	waiting [kinds]bool  // some have not
 }
 
 // Look learns from what was seen.
@@ -80,13 +81,17 @@ func (l *Limit) Look(s *Seen) {
 	fresh := s.Receivers
 	for k := range l.watched {
 		w := &l.watched[k]
+		if w.ago += s.Lasted; w.ago > lately {
+			w.strain = 0
+		}
 		switch s.Phase {
 		case Idle:
+			w.seen = window{}
 			w.learn(&s.batches[k], s.Lasted, late)
 		case Resting:
 			w.learn(&s.batches[k], s.Lasted, soon)
 		case Copying:
-			if w.judge(&s.batches[k], s.Lasted) {
+			if w.judge(&s.batches[k], s.Lasted, s.waiting[k]) {
 				fresh = max(fresh, w.strain)
 			}
 		}
@@ -119,12 +124,14 @@ func (l *Limit) cut(to float64) {
 	if l.rate > 0 {
 		used = min(l.rate, max(used, l.rate/2))
 	}
-	l.rate = max(Floor, used*to)
-	l.step = max(Floor, l.rate) / steps
-	l.decided()
-	for k := range l.watched {
-		l.watched[k].seen = window{} // of the time before
+	rate := max(Floor, used*to)
+	if rate != l.rate {
+		for k := range l.watched {
+			l.watched[k].seen = window{} // of the time before
+		}
 	}
+	l.rate, l.step = rate, rate/steps
+	l.decided()
 }
 
 // rise takes it up, unless it is not what holds the copy.

@@ -244,16 +244,43 @@ func TestSlots(t *testing.T) {
 }
 
 // Counting costs no memory.
-func TestNoteAllocatesNothing(t *testing.T) {
+func TestCountingAllocatesNothing(t *testing.T) {
 	var l Latencies
-	if n := testing.AllocsPerRun(100, func() { l.Note(true, time.Millisecond) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.End(l.Begin(true)) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	l.Note(false, time.Millisecond)
+	l.End(l.Begin(false))
 	before := l.all(writes)
-	l.Note(true, time.Second)
+	b := l.Begin(true)
+	if l.open(writes) != 1 || l.open(reads) != 0 {
+		t.Error("who waits is not counted")
+	}
+	l.End(b)
 	now := l.all(writes)
-	if d := now.since(&before); d.count() != 1 || before.count() != 101 {
+	if d := now.since(&before); d.count() != 1 || before.count() != 101 || l.open(writes) != 0 {
 		t.Errorf("%d since, %d before", d.count(), before.count())
 	}
+}
+
+// Clients of whom none gets an answer are there.
+func TestNobodyIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.run(5*time.Second, false)
+	w.run(5*time.Second, true)
+	for range 100 {
+		w.limit.Look(&Seen{Lasted: look, Phase: Copying, Moved: 1 << 20, waiting: [kinds]bool{reads: true}})
+	}
+	if w.limit.Rate() == 0 {
+		t.Error("there is no limit")
+	}
+}
+
+// BenchmarkCounting is what it costs to see what a batch takes.
+func BenchmarkCounting(b *testing.B) {
+	var l Latencies
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			l.End(l.Begin(true))
+		}
+	})
 }

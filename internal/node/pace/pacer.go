@@ -96,6 +96,7 @@ func (p *Pacer) Answered(took time.Duration, refused bool) {
 func (p *Pacer) Wait(ctx context.Context, bytes int) error {
 	p.moved.Add(int64(bytes))
 	p.mu.Lock()
+	p.queue.pay(time.Now(), p.limit.rate, p.rests()) // by those who came before
 	p.queue.copied += float64(bytes)
 	mine := p.queue.copied
 	p.mu.Unlock()
@@ -187,7 +188,7 @@ func (p *Pacer) look(v *view) {
 	now := p.view()
 	s := Seen{Lasted: now.at.Sub(v.at), Moved: p.moved.Swap(0), Receivers: v.receivers, Slow: p.slow.Swap(false)}
 	for k := range kinds {
-		s.batches[k] = now.all[k].since(&v.all[k])
+		s.batches[k], s.waiting[k] = now.all[k].since(&v.all[k]), p.Latencies.open(k) > 0
 	}
 	if s.Lasted > 0 { // a mean over a second
 		part := min(1, s.Lasted.Seconds())

@@ -6,6 +6,7 @@ import "time"
 type watched struct {
 	usual  time.Duration // the slowest hundredth without a copy; 0: not known
 	strain float64       // how many times as long it was at the last look
+	ago    time.Duration // since then
 	loaded bool          // there are clients
 	calm   window        // while nothing was copied
 	seen   window        // while something was
@@ -63,21 +64,22 @@ func (w *watched) learn(t *tally, lasted, until time.Duration) {
 }
 
 // judge adds what was seen while something was copied, and reports whether that
-// is enough to say what it did.
-func (w *watched) judge(t *tally, lasted time.Duration) bool {
+// is enough to say what it did. Clients are there as long as some wait for an answer,
+// even if none gets one.
+func (w *watched) judge(t *tally, lasted time.Duration, waiting bool) bool {
 	s := &w.seen
 	s.add(t, lasted)
 	switch {
 	case s.lasted < soon || s.count < enough && s.lasted < late:
 		return false
 	case s.count < few:
-		w.loaded, w.strain = false, 0
+		w.loaded, w.strain = w.loaded && waiting, 0
 	default:
 		w.loaded, w.strain = true, 0
 		if w.usual > 0 {
 			w.strain = float64(s.tally.slowest()) / float64(max(w.usual, least))
 		}
 	}
-	*s = window{}
+	*s, w.ago = window{}, 0
 	return w.strain > 0
 }
