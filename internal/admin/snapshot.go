@@ -37,6 +37,7 @@ type Snapshot struct {
 	Links       []Link // to the other members
 	Deciding    Deciding
 	Repair      Repair
+	Copying     Copying
 }
 
 // node is the id as text, empty before it is known.
@@ -65,6 +66,13 @@ type Repair struct {
 	Scrubs       int64         // passes of that through the store
 	ScrubDamaged int64         // records that it found damaged
 	Purged       int64         // records of what is gone, forgotten
+}
+
+// Copying is how fast the node brings records to others.
+type Copying struct {
+	Speed  int64   // bytes a second, in the mean of the last second
+	Limit  int64   // that may be, for the clients' sake; 0: any number
+	Strain float64 // how many times as long as without it clients wait; 0: there are none
 }
 
 // Rounds counts what the coordinator did beyond the usual.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/admin"
 	"unkai/internal/core/command"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/pace"
@@ -88,7 +89,6 @@ func boundFrom(self unkai.NodeID, top *topology.Topology) *bound {
 // paced asks how fast a node may copy, and why. The answer says so.
 type paced struct {
 	Rate   int64   `json:"rate"`
-	Speed  int64   `json:"speed"`
 	Strain float64 `json:"strain"`
 	Slow   bool    `json:"slow"`
 	Told   float64 `json:"told"` // what its clients wait, for who brings it something
@@ -103,7 +103,7 @@ func (n *Node) paced() *paced {
 		return &paced{}
 	}
 	s := p.State()
-	return &paced{Rate: s.Rate, Speed: s.Speed, Strain: s.Strain, Slow: s.Slow, Told: p.Told()}
+	return &paced{Rate: s.Rate, Strain: s.Strain, Slow: s.Slow, Told: p.Told()}
 }
 
 // paceLimit is how long is waited for what others say of their clients.
@@ -128,5 +128,19 @@ func (n *Node) askPace(ctx context.Context, of []unkai.NodeID) []*paced {
 		}
 	}
 	wg.Wait()
+	return out
+}
+
+// slowed are the nodes that may bring less than they could.
+func (n *Node) slowed(ctx context.Context, top *topology.Topology) (out []admin.Slowed) {
+	all := make([]unkai.NodeID, len(top.Nodes))
+	for i, m := range top.Nodes {
+		all[i] = m.ID
+	}
+	for i, a := range n.askPace(ctx, all) {
+		if a != nil && a.Rate > 0 {
+			out = append(out, admin.Slowed{Node: all[i].String(), Rate: a.Rate, Strain: a.Strain, Disk: a.Slow})
+		}
+	}
 	return out
 }
