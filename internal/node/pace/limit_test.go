@@ -105,6 +105,19 @@ func TestNobodyWaitsForNobody(t *testing.T) {
 	}
 }
 
+// The rate does not rise where something else holds the copy: it would not count
+// when it has to fall.
+func TestTheRateIsNotBeyondWhatIsUsed(t *testing.T) {
+	w := newWorld(t)
+	w.most = 10 << 20
+	w.room = 100 << 20
+	w.run(5*time.Second, false)
+	w.run(20*time.Second, true)
+	if r := w.limit.Rate(); r < 10<<20 || r > 32<<20 {
+		t.Errorf("10 MiB a second are copied, and %d may be", r)
+	}
+}
+
 // When the clients have gone it is as fast as it can be, and when they come it slows.
 func TestClientsComeAndGo(t *testing.T) {
 	w := newWorld(t)

@@ -157,17 +157,24 @@ func TestReceivers(t *testing.T) {
 	var asked atomic.Int64
 	p.Receivers = func(context.Context) float64 { asked.Add(1); return 4 }
 	at(t, &p, func(t *testing.T) {
-		time.Sleep(2 * time.Second)
+		copied := func(d time.Duration) {
+			for until := time.Now().Add(d); time.Now().Before(until); time.Sleep(time.Millisecond) {
+				if err := p.Wait(t.Context(), 16<<10); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		copied(2 * time.Second)
 		if s := p.State(); asked.Load() < 3 || s.Strain != 4 || s.Rate == 0 {
 			t.Errorf("asked %d times: %+v", asked.Load(), s)
 		}
 		p.Answered(patience, false)
-		time.Sleep(2 * look)
+		copied(2 * look)
 		if p.State().Slow {
 			t.Error("a receiver is slow that was not")
 		}
 		p.Answered(patience+1, false)
-		time.Sleep(2 * look)
+		copied(2 * look)
 		if !p.State().Slow {
 			t.Error("a receiver is not slow that was")
 		}
