@@ -24,8 +24,10 @@ const (
 	// Worst is how many times as long as without the copy the slowest hundredth of
 	// the clients may wait.
 	Worst = 2
-	// rising is up to where the copy becomes faster.
-	rising = 1.5
+	// falling is from where the copy becomes slower, before it is too late, and rising
+	// up to where it becomes faster.
+	falling = 1.6
+	rising  = 1.3
 	// Floor is how many bytes a second are copied in any case.
 	Floor = 1 << 20
 	// first is how many are while there are clients and nothing else is known.
@@ -78,29 +80,31 @@ func (l *Limit) Look(s *Seen) {
 	} else if l.told > lately {
 		l.afar = 0
 	}
-	fresh := s.Receivers
+	fresh, last := s.Receivers, s.Receivers
 	for k := range l.watched {
 		w := &l.watched[k]
 		if w.ago += s.Lasted; w.ago > lately {
-			w.strain = 0
+			w.strain, w.pool = 0, pool{}
 		}
 		switch s.Phase {
 		case Idle:
-			w.seen = window{}
+			w.seen, w.pool = window{}, pool{}
 			w.learn(&s.batches[k], s.Lasted, late)
 		case Resting:
 			w.learn(&s.batches[k], s.Lasted, soon)
 		case Copying:
 			if w.judge(&s.batches[k], s.Lasted, s.waiting[k]) {
 				fresh = max(fresh, w.strain)
+				last = max(last, min(w.last, w.strain))
 			}
 		}
 	}
-	l.decide(s, fresh)
+	l.decide(s, fresh, last)
 }
 
-// decide changes the rate by what has just become known.
-func (l *Limit) decide(s *Seen, fresh float64) {
+// decide changes the rate by what has just become known: the strain of some time,
+// and where it is that of the last moment too.
+func (l *Limit) decide(s *Seen, fresh, last float64) {
 	switch {
 	case s.Slow && l.slow <= lately-late: // not again for what was under way
 		l.slow = lately
@@ -111,8 +115,8 @@ func (l *Limit) decide(s *Seen, fresh float64) {
 	case s.Phase == Idle || l.rate == 0:
 		l.rate, l.step = first, 0
 		l.decided()
-	case fresh > Worst:
-		l.cut(min(max(Worst/fresh, 0.5), 0.85))
+	case last > falling: // what is over by now needs no answer
+		l.cut(min(max(falling/last, 0.5), 0.85))
 	case fresh > 0 && l.Strain() < rising && l.slow == 0:
 		l.rise()
 	}
