@@ -16,7 +16,7 @@ import (
 	"unkai/internal/node"
 )
 
-// BenchmarkAttachLoaded attaches a fourth node to three that hold 240 MB on disk, while
+// BenchmarkAttachLoaded attaches a fourth node to three that hold 80 MB on disk, while
 // clients ask at fixed times, a third of it writes, about 0.3 of what the three can do;
 // and reports what the slowest hundredth of the clients waited during the attach, by what
 // it waited before, with the limit on that and without; and the same of two times before
@@ -26,7 +26,7 @@ func BenchmarkAttachLoaded(b *testing.B) {
 	for _, limited := range []bool{false, true} {
 		b.Run(fmt.Sprintf("limited=%v", limited), func(b *testing.B) {
 			for b.Loop() {
-				attachLoaded(b, 60_000, 4000, limited)
+				attachLoaded(b, 20_000, 4000, limited)
 			}
 		})
 	}
