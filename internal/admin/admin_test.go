@@ -47,6 +47,7 @@ func serving() Snapshot {
 			Timeouts: 54, Lost: 55, Connects: 56, BytesIn: 57, BytesOut: 58,
 		}},
 		Deciding:   Deciding{Manager: true, Lead: true, Leads: 60500, Rounds: 61, Learned: 62, Since: 63500},
+		Copying:    Copying{Speed: 110, Limit: 111, Strain: 1.5},
 		Operations: Operations{Running: 70, Refused: 71, Sent: 72, Rerouted: 73, Prepared: 74, Hedged: 75, Moved: 76},
 		Repair: Repair{
 			Unreconciled: 90, Oldest: 91 * time.Second, Bucket: new(int), Compared: 92, Differed: 93, Adopted: 94, Brought: 95, Settled: 96, Failed: 97, Bytes: 98, Purged: 99, Wounds: 100, Healed: 101, Scrubbed: 102, Scrubs: 103, ScrubDamaged: 104,

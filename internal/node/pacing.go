@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/admin"
 	"unkai/internal/core/command"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/pace"
@@ -30,9 +31,9 @@ func (t *timed) Do(b *unkai.Batch) {
 	for i := len(b.Results); i < len(b.Ops) && !wrote; i++ {
 		wrote = !command.ReadsOnly(&b.Ops[i])
 	}
-	began := time.Now()
+	began := t.pacer.Latencies.Begin(wrote)
 	t.n.coordinator.Do(b)
-	t.pacer.Latencies.Note(wrote, time.Since(began))
+	t.pacer.Latencies.End(began)
 }
 
 // newPacer is what keeps copies of data from slowing clients down.
@@ -72,11 +73,12 @@ func boundFrom(self unkai.NodeID, top *topology.Topology) *bound {
 	b := &bound{top: top, moving: top.Moving() > 0}
 	for i := range top.Buckets {
 		r := top.Route(unkai.Bucket(i))
-		if !r.Joining || !slices.Contains(r.Members[:r.Write.Present.Members.Count()], self) {
+		present := r.Members[:r.Write.Present.Members.Count()]
+		if !r.Joining || !slices.Contains(present, self) {
 			continue
 		}
-		for j, id := range r.Members {
-			if id != 0 && id != self && r.Write.Joining.Members.Has(j) && !slices.Contains(b.to, id) {
+		for _, id := range r.Members[len(present):] {
+			if id != 0 && !slices.Contains(b.to, id) {
 				b.to = append(b.to, id)
 			}
 		}
@@ -87,7 +89,6 @@ func boundFrom(self unkai.NodeID, top *topology.Topology) *bound {
 // paced asks how fast a node may copy, and why. The answer says so.
 type paced struct {
 	Rate   int64   `json:"rate"`
-	Speed  int64   `json:"speed"`
 	Strain float64 `json:"strain"`
 	Slow   bool    `json:"slow"`
 	Told   float64 `json:"told"` // what its clients wait, for who brings it something
@@ -102,7 +103,7 @@ func (n *Node) paced() *paced {
 		return &paced{}
 	}
 	s := p.State()
-	return &paced{Rate: s.Rate, Speed: s.Speed, Strain: s.Strain, Slow: s.Slow, Told: p.Told()}
+	return &paced{Rate: s.Rate, Strain: s.Strain, Slow: s.Slow, Told: p.Told()}
 }
 
 // paceLimit is how long is waited for what others say of their clients.
@@ -127,5 +128,19 @@ func (n *Node) askPace(ctx context.Context, of []unkai.NodeID) []*paced {
 		}
 	}
 	wg.Wait()
+	return out
+}
+
+// slowed are the nodes that may bring less than they could.
+func (n *Node) slowed(ctx context.Context, top *topology.Topology) (out []admin.Slowed) {
+	all := make([]unkai.NodeID, len(top.Nodes))
+	for i, m := range top.Nodes {
+		all[i] = m.ID
+	}
+	for i, a := range n.askPace(ctx, all) {
+		if a != nil && a.Rate > 0 {
+			out = append(out, admin.Slowed{Node: all[i].String(), Rate: a.Rate, Strain: a.Strain, Disk: a.Slow})
+		}
+	}
 	return out
 }

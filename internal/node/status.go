@@ -67,6 +67,11 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Deciding, s.Operations = n.deciding(top), n.operationCounts()
 	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
 	s.Repair = n.repaired()
+	p := n.pacer.State()
+	s.Copying = admin.Copying{Speed: p.Speed, Limit: p.Rate, Strain: p.Strain}
+	if s.Job != nil && p.Rate > 0 {
+		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow}}
+	}
 	return s
 }
 

@@ -21,6 +21,7 @@ const (
 // is safe for concurrent use.
 type Latencies struct {
 	stripes [8]struct { // cores would fight for one
+		open   [kinds]atomic.Int64
 		counts [kinds][slots]atomic.Uint32
 	}
 }
@@ -31,13 +32,36 @@ const (
 	unit  = 10 // 2^10 ns: a microsecond, or so
 )
 
-// Note counts a batch, which may have written something.
-func (l *Latencies) Note(wrote bool, took time.Duration) {
-	k := reads
-	if wrote {
-		k = writes
+// Batch is one that has begun.
+type Batch struct {
+	stripe uint32
+	kind   kind
+	began  time.Time
+}
+
+// Begin notes that a batch has begun, which may write something.
+func (l *Latencies) Begin(mayWrite bool) Batch {
+	b := Batch{stripe: rand.Uint32() % uint32(len(l.stripes)), kind: reads, began: time.Now()}
+	if mayWrite {
+		b.kind = writes
 	}
-	l.stripes[rand.Uint32()%uint32(len(l.stripes))].counts[k][slot(took)].Add(1)
+	l.stripes[b.stripe].open[b.kind].Add(1)
+	return b
+}
+
+// End counts how long a batch took.
+func (l *Latencies) End(b Batch) {
+	s := &l.stripes[b.stripe]
+	s.counts[b.kind][slot(time.Since(b.began))].Add(1)
+	s.open[b.kind].Add(-1)
+}
+
+// open is how many batches have begun and not ended.
+func (l *Latencies) open(k kind) (n int64) {
+	for s := range l.stripes {
+		n += l.stripes[s].open[k].Load()
+	}
+	return n
 }
 
 func slot(took time.Duration) int {
@@ -70,6 +94,12 @@ func (l *Latencies) all(k kind) (out tally) {
 		}
 	}
 	return out
+}
+
+// Counts is how many batches have ended.
+func (l *Latencies) Counts() (readers, writers int) {
+	r, w := l.all(reads), l.all(writes)
+	return r.count(), w.count()
 }
 
 // since is what has been counted since an earlier tally.

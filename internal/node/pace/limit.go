@@ -24,8 +24,10 @@ const (
 	// Worst is how many times as long as without the copy the slowest hundredth of
 	// the clients may wait.
 	Worst = 2
-	// rising is up to where the copy becomes faster.
-	rising = 1.5
+	// falling is from where the copy becomes slower, before it is too late, and rising
+	// up to where it becomes faster.
+	falling = 1.6
+	rising  = 1.3
 	// Floor is how many bytes a second are copied in any case.
 	Floor = 1 << 20
 	// first is how many are while there are clients and nothing else is known.
@@ -34,8 +36,8 @@ const (
 	// that it rises by an opening'th at a time.
 	steps   = 24
 	opening = 2
-	// lately is for how long it counts that a receiver was slow, or what it said of
-	// its clients.
+	// lately is for how long it counts that a receiver was slow, and what clients
+	// waited.
 	lately = 3 * time.Second
 )
 
@@ -62,7 +64,8 @@ type Seen struct {
 	// Slow is that a receiver took long for what it was brought, or did not take it:
 	// it waits for its disk.
 	Slow    bool
-	batches [kinds]tally
+	batches [kinds]tally // that have ended
+	waiting [kinds]bool  // some have not
 }
 
 // Look learns from what was seen.
@@ -77,25 +80,31 @@ func (l *Limit) Look(s *Seen) {
 	} else if l.told > lately {
 		l.afar = 0
 	}
-	fresh := s.Receivers
+	fresh, last := s.Receivers, s.Receivers
 	for k := range l.watched {
 		w := &l.watched[k]
+		if w.ago += s.Lasted; w.ago > lately {
+			w.strain, w.pool = 0, pool{}
+		}
 		switch s.Phase {
 		case Idle:
+			w.seen, w.pool = window{}, pool{}
 			w.learn(&s.batches[k], s.Lasted, late)
 		case Resting:
 			w.learn(&s.batches[k], s.Lasted, soon)
 		case Copying:
-			if w.judge(&s.batches[k], s.Lasted) {
+			if w.judge(&s.batches[k], s.Lasted, s.waiting[k]) {
 				fresh = max(fresh, w.strain)
+				last = max(last, min(w.last, w.strain))
 			}
 		}
 	}
-	l.decide(s, fresh)
+	l.decide(s, fresh, last)
 }
 
-// decide changes the rate by what has just become known.
-func (l *Limit) decide(s *Seen, fresh float64) {
+// decide changes the rate by what has just become known: the strain of some time,
+// and where it is that of the last moment too.
+func (l *Limit) decide(s *Seen, fresh, last float64) {
 	switch {
 	case s.Slow && l.slow <= lately-late: // not again for what was under way
 		l.slow = lately
@@ -106,8 +115,8 @@ func (l *Limit) decide(s *Seen, fresh float64) {
 	case s.Phase == Idle || l.rate == 0:
 		l.rate, l.step = first, 0
 		l.decided()
-	case fresh > Worst:
-		l.cut(min(max(Worst/fresh, 0.5), 0.85))
+	case last > falling: // what is over by now needs no answer
+		l.cut(min(max(falling/last, 0.5), 0.85))
 	case fresh > 0 && l.Strain() < rising && l.slow == 0:
 		l.rise()
 	}
@@ -119,12 +128,14 @@ func (l *Limit) cut(to float64) {
 	if l.rate > 0 {
 		used = min(l.rate, max(used, l.rate/2))
 	}
-	l.rate = max(Floor, used*to)
-	l.step = max(Floor, l.rate) / steps
-	l.decided()
-	for k := range l.watched {
-		l.watched[k].seen = window{} // of the time before
+	rate := max(Floor, used*to)
+	if rate != l.rate {
+		for k := range l.watched {
+			l.watched[k].seen = window{} // of the time before
+		}
 	}
+	l.rate, l.step = rate, rate/steps
+	l.decided()
 }
 
 // rise takes it up, unless it is not what holds the copy.

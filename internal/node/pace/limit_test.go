@@ -15,7 +15,9 @@ type world struct {
 	// room is how many bytes a second are copied until clients wait twice as long.
 	room float64
 	most float64 // bytes a second that can be copied
-	at   time.Duration
+	// noisy is that now and then some wait long for other reasons, 0.6 in a hundred.
+	noisy bool
+	at    time.Duration
 	// What came of it.
 	copied    float64
 	slow, all int // batches: too slow; while something was copied
@@ -45,8 +47,12 @@ func (w *world) run(d time.Duration, copying bool) {
 		s.Moved = int64(speed * look.Seconds())
 		w.copied += speed * look.Seconds()
 		n := w.clients * int(look/time.Millisecond) / 1000
-		for range n {
+		noise := w.noisy && w.rand.IntN(5) == 0
+		for i := range n {
 			took := w.latency(speed)
+			if noise && i < n*3/100 {
+				took *= 5
+			}
 			s.batches[reads][slot(took)]++
 			if copying {
 				w.all++
@@ -92,6 +98,23 @@ func TestTheCopyBeginsSlowly(t *testing.T) {
 	}
 }
 
+// What clients wait for other reasons does not hold the copy, as long as it is within
+// what they may wait in all.
+func TestNoiseIsForgiven(t *testing.T) {
+	w := newWorld(t)
+	w.noisy = true
+	w.run(5*time.Second, false)
+	w.run(10*time.Second, true)
+	w.copied, w.slow, w.all = 0, 0, 0
+	w.run(30*time.Second, true)
+	if used := w.copied / 30 / w.room; used < 0.25 {
+		t.Errorf("only %.2f of the room is used", used)
+	}
+	if part := float64(w.slow) / float64(w.all); part > 0.01 {
+		t.Errorf("%.2f %% of all wait more than twice as long", 100*part)
+	}
+}
+
 // Without clients, or with next to none, there is no limit, and no rest.
 func TestNobodyWaitsForNobody(t *testing.T) {
 	for _, clients := range []int{0, 19} {
@@ -102,6 +125,19 @@ func TestNobodyWaitsForNobody(t *testing.T) {
 		if w.copied < 10*w.most*0.999 {
 			t.Errorf("%d clients: %v bytes of %v", clients, w.copied, 10*w.most)
 		}
+	}
+}
+
+// The rate does not rise where something else holds the copy: it would not count
+// when it has to fall.
+func TestTheRateIsNotBeyondWhatIsUsed(t *testing.T) {
+	w := newWorld(t)
+	w.most = 10 << 20
+	w.room = 100 << 20
+	w.run(5*time.Second, false)
+	w.run(20*time.Second, true)
+	if r := w.limit.Rate(); r < 10<<20 || r > 32<<20 {
+		t.Errorf("10 MiB a second are copied, and %d may be", r)
 	}
 }
 
@@ -146,14 +182,14 @@ func TestWhatIsUsualChanges(t *testing.T) {
 	w.run(10*time.Second, true)
 	for _, alone := range []time.Duration{16 * time.Millisecond, 2 * time.Millisecond} {
 		w.alone = alone
-		w.run(60*time.Second, true) // some rests
+		w.run(90*time.Second, true) // some rests
 		w.copied, w.slow, w.all = 0, 0, 0
 		w.run(30*time.Second, true)
 		if used := w.copied / 30 / w.room; used < 0.4 {
 			t.Errorf("%v: only %.2f of the room is used", alone, used)
 		}
 		if part := float64(w.slow) / float64(w.all); part > 0.01 {
-			t.Errorf("%v: %.2f %% of all wait more than twice as long", alone, 100*part)
+			t.Errorf("%v: %.2f %% of all wait more than twice as long: %v+%v, rate %d", alone, 100*part, w.limit.watched[reads].mean, w.limit.watched[reads].spread, w.limit.Rate())
 		}
 	}
 }
@@ -185,7 +221,7 @@ func TestReceiversClients(t *testing.T) {
 	if high <= first {
 		t.Errorf("its clients do not mind, and the rate is %d", high)
 	}
-	tell(1.8)
+	tell(1.5)
 	if l.Rate() != high {
 		t.Errorf("%d is %d now", high, l.Rate())
 	}
@@ -244,16 +280,43 @@ func TestSlots(t *testing.T) {
 }
 
 // Counting costs no memory.
-func TestNoteAllocatesNothing(t *testing.T) {
+func TestCountingAllocatesNothing(t *testing.T) {
 	var l Latencies
-	if n := testing.AllocsPerRun(100, func() { l.Note(true, time.Millisecond) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.End(l.Begin(true)) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	l.Note(false, time.Millisecond)
+	l.End(l.Begin(false))
 	before := l.all(writes)
-	l.Note(true, time.Second)
+	b := l.Begin(true)
+	if l.open(writes) != 1 || l.open(reads) != 0 {
+		t.Error("who waits is not counted")
+	}
+	l.End(b)
 	now := l.all(writes)
-	if d := now.since(&before); d.count() != 1 || before.count() != 101 {
+	if d := now.since(&before); d.count() != 1 || before.count() != 101 || l.open(writes) != 0 {
 		t.Errorf("%d since, %d before", d.count(), before.count())
 	}
+}
+
+// Clients of whom none gets an answer are there.
+func TestNobodyIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.run(5*time.Second, false)
+	w.run(5*time.Second, true)
+	for range 100 {
+		w.limit.Look(&Seen{Lasted: look, Phase: Copying, Moved: 1 << 20, waiting: [kinds]bool{reads: true}})
+	}
+	if w.limit.Rate() == 0 {
+		t.Error("there is no limit")
+	}
+}
+
+// BenchmarkCounting is what it costs to see what a batch takes.
+func BenchmarkCounting(b *testing.B) {
+	var l Latencies
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			l.End(l.Begin(true))
+		}
+	})
 }

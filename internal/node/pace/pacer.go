@@ -64,7 +64,7 @@ func (q *queue) pay(now time.Time, rate float64, rests bool) {
 
 // State is how fast may be copied, and why.
 type State struct {
-	Rate   int64 // bytes a second, of all that this node copies; 0: any number
+	Rate   int64 // bytes a second, of all that this node copies; 0: any number, or none
 	Speed  int64 // bytes a second that it does
 	Strain float64
 	Slow   bool // a receiver waits for its disk
@@ -74,7 +74,11 @@ type State struct {
 func (p *Pacer) State() State {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return State{Rate: p.limit.Rate(), Speed: int64(p.speed), Strain: p.limit.Strain(), Slow: p.limit.Slow()}
+	s := State{Speed: int64(p.speed)}
+	if p.speed > hardly { // else it is not the limit that holds anything
+		s.Rate, s.Strain, s.Slow = p.limit.Rate(), p.limit.Strain(), p.limit.Slow()
+	}
+	return s
 }
 
 // Told is the strain of this node's clients for who brings it something.
@@ -96,6 +100,7 @@ func (p *Pacer) Answered(took time.Duration, refused bool) {
 func (p *Pacer) Wait(ctx context.Context, bytes int) error {
 	p.moved.Add(int64(bytes))
 	p.mu.Lock()
+	p.queue.pay(time.Now(), p.limit.rate, p.rests()) // by those who came before
 	p.queue.copied += float64(bytes)
 	mine := p.queue.copied
 	p.mu.Unlock()
@@ -187,7 +192,7 @@ func (p *Pacer) look(v *view) {
 	now := p.view()
 	s := Seen{Lasted: now.at.Sub(v.at), Moved: p.moved.Swap(0), Receivers: v.receivers, Slow: p.slow.Swap(false)}
 	for k := range kinds {
-		s.batches[k] = now.all[k].since(&v.all[k])
+		s.batches[k], s.waiting[k] = now.all[k].since(&v.all[k]), p.Latencies.open(k) > 0
 	}
 	if s.Lasted > 0 { // a mean over a second
 		part := min(1, s.Lasted.Seconds())
