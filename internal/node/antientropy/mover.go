@@ -51,11 +51,13 @@ type Replica interface {
 }
 
 const (
-	// atOnce is how many buckets are brought at once.
-	atOnce = 8
+	// atOnce is how many buckets are brought at once: one waits for the joining
+	// replica's disk while the next is read.
+	atOnce = 16
 	// turn is after what time it is looked whether another replica has brought its
-	// buckets, at first; later it is looked less and less often.
-	turn = 20 * time.Millisecond
+	// buckets, at first; later less and less often, but not after more than longTurn.
+	turn     = 20 * time.Millisecond
+	longTurn = 160 * time.Millisecond
 	// look is how often it looks for what failed before.
 	look = time.Second
 )
@@ -100,7 +102,7 @@ func (m *Mover) Run(ctx context.Context) {
 	m.init()
 	for wait := turn; ctx.Err() == nil; {
 		if m.work(ctx) {
-			wait = min(2*wait, look)
+			wait = min(2*wait, longTurn)
 		} else {
 			wait = look
 		}
@@ -151,9 +153,21 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
 	m.Replica.Settle()
 	var wg sync.WaitGroup
-	var later atomic.Bool
+	later := false
 	slots := make(chan struct{}, atOnce)
-	for _, d := range todo {
+	own := 0
+	for own < len(todo) && todo[own].turn == 0 {
+		own++
+	}
+	for i := 0; i < len(todo); i++ {
+		if i == own && m.bring == nil { // these are under way; of the others most have to wait
+			others := m.wait(ctx, top, todo[own:])
+			later = len(others) < len(todo)-own
+			if todo = append(todo[:own], others...); len(others) == 0 {
+				break
+			}
+		}
+		d := todo[i]
 		slots <- struct{}{}
 		if now := m.Topology(); now != top {
 			top = now // other buckets have been switched; this one may be on its way still
@@ -164,28 +178,23 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if m.one(ctx, d.bucket, d.since) {
-				later.Store(true)
-			}
+			m.one(ctx, d.bucket, d.since)
 		})
 	}
 	wg.Wait()
-	return later.Load()
+	return later
 }
 
-// one tries to bring one bucket, and reports whether that is another's turn.
-func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (pending bool) {
+// one tries to bring one bucket.
+func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
 	bring := m.bring
 	if bring == nil {
 		bring = m.bringAll
 	}
 	bytes, err := bring(ctx, b, since)
-	switch {
-	case err == nil:
+	if err == nil {
 		m.settled.Store(b, arrival{since, bytes})
-	case errors.Is(err, errPending):
-		return true
-	default:
+	} else {
 		m.mu.Lock()
 		if m.failed == nil {
 			m.failed = map[unkai.Bucket]unkai.Epoch{}
@@ -194,7 +203,6 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (pen
 		m.mu.Unlock()
 		m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
 	}
-	return false
 }
 
 // bringAll brings one bucket that has set out in an epoch.

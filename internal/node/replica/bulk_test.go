@@ -118,6 +118,9 @@ func TestAdoptAllBesideOthers(t *testing.T) {
 	houses(t, func(t *testing.T, h *house) {
 		const bucket = 3
 		keys := h.of(bucket, 2000)
+		if err := h.Count(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var others sync.WaitGroup
 		others.Go(func() {

@@ -23,6 +23,8 @@ import (
 type tree struct {
 	mu   sync.Mutex
 	sums *merkle.Tree // nil: not known
+	// blind: records were passed over that were damaged when the bucket was counted.
+	blind bool
 	// While the bucket is being counted: last is what has become of the keys that
 	// changed while the snapshot was taken, whether that shows them or not; later
 	// are the changes since.
@@ -120,6 +122,7 @@ func (t *tree) forget() {
 // Tree is a look at the sums of a bucket.
 type Tree struct {
 	Known   bool // if not, ask again when the bucket has been counted
+	Blind   bool // the sums are without records that were damaged when it was counted
 	Depth   int
 	Records int64
 	Root    uint64
@@ -133,7 +136,7 @@ func (r *Local) Tree(b unkai.Bucket) Tree {
 	if t.sums == nil {
 		return Tree{}
 	}
-	return Tree{Known: true, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
+	return Tree{Known: true, Blind: t.blind, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
 }
 
 // Sums appends the sums of nodes of a level of a bucket's tree. It reports false
@@ -250,13 +253,14 @@ func (t *tree) hold(ctx context.Context) error {
 func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]outcome, life int, t *tree, depth int) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	sum := merkle.New(r.skip(), depth)
-	n := 0
+	n, blind := 0, false
 	for e, err := range s.All() {
 		if n++; n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, store.ErrDamaged) {
-			continue // nobody knows what it was; the others will see that it is not here
+			blind = true // nobody knows what it was; the others will see that it is not here
+			continue
 		}
 		if err != nil {
 			return err
@@ -274,7 +278,7 @@ func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]out
 		return errForgotten
 	}
 	sum.Add(t.later)
-	t.sums, t.later = sum, nil
+	t.sums, t.later, t.blind = sum, nil, blind
 	return nil
 }
 
