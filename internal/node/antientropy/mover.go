@@ -101,9 +101,12 @@ func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 func (m *Mover) Run(ctx context.Context) {
 	m.init()
 	for wait := turn; ctx.Err() == nil; {
-		if m.work(ctx) {
+		switch pending, failed := m.work(ctx); {
+		case pending:
 			wait = min(2*wait, longTurn)
-		} else {
+		case failed:
+			wait = min(2*wait, look)
+		default:
 			wait = look
 		}
 		tick := time.NewTimer(wait)
@@ -127,12 +130,13 @@ type departure struct {
 }
 
 // work does what the topology asks for, as far as it can be done now. It reports
-// whether there are buckets that another replica is to bring first.
-func (m *Mover) work(ctx context.Context) (pending bool) {
+// whether there are buckets that another replica is to bring first, and whether some
+// could not be brought.
+func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 	top := m.Topology()
 	m.forget(top)
 	if top.Job != nil && top.Job.Paused {
-		return false
+		return false, false
 	}
 	var todo []departure
 	for b := range top.Buckets {
@@ -146,14 +150,14 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 		}
 	}
 	if len(todo) == 0 {
-		return false
+		return false, false
 	}
 	// First those that this node coordinates: the others wait until it has brought
 	// them, and mostly find that nothing is left to bring.
 	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
 	m.Replica.Settle()
 	var wg sync.WaitGroup
-	later := false
+	var trouble atomic.Bool
 	slots := make(chan struct{}, atOnce)
 	own := 0
 	for own < len(todo) && todo[own].turn == 0 {
@@ -162,7 +166,7 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 	for i := 0; i < len(todo); i++ {
 		if i == own && m.bring == nil { // these are under way; of the others most have to wait
 			others := m.wait(ctx, top, todo[own:])
-			later = len(others) < len(todo)-own
+			pending = len(others) < len(todo)-own
 			if todo = append(todo[:own], others...); len(others) == 0 {
 				break
 			}
@@ -178,15 +182,17 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			m.one(ctx, d.bucket, d.since)
+			if !m.one(ctx, d.bucket, d.since) {
+				trouble.Store(true)
+			}
 		})
 	}
 	wg.Wait()
-	return later
+	return pending, trouble.Load()
 }
 
-// one tries to bring one bucket.
-func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
+// one tries to bring one bucket, and reports whether it has.
+func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) bool {
 	bring := m.bring
 	if bring == nil {
 		bring = m.bringAll
@@ -194,15 +200,16 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
 	bytes, err := bring(ctx, b, since)
 	if err == nil {
 		m.settled.Store(b, arrival{since, bytes})
-	} else {
-		m.mu.Lock()
-		if m.failed == nil {
-			m.failed = map[unkai.Bucket]unkai.Epoch{}
-		}
-		m.failed[b] = since
-		m.mu.Unlock()
-		m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
+		return true
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed == nil {
+		m.failed = map[unkai.Bucket]unkai.Epoch{}
+	}
+	m.failed[b] = since
+	m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
+	return false
 }
 
 // bringAll brings one bucket that has set out in an epoch.

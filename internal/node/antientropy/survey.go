@@ -150,6 +150,9 @@ func (r *Repairer) sumUp(ctx context.Context, b unkai.Bucket, level int) (int, [
 	}
 	for ; level >= 0; level-- {
 		if sums, ok := r.Replica.Sums(nil, b, level, nodesOf(level)); ok {
+			if !slices.ContainsFunc(sums, func(s uint64) bool { return s != 0 }) {
+				return level, sums, nil // who holds nothing does not hold anything durably
+			}
 			return level, sums, r.Replica.Durable()
 		}
 	}

@@ -119,6 +119,29 @@ func (t *tree) forget() {
 	t.mu.Unlock()
 }
 
+// emptied notes that nothing of the bucket is left, and nothing is written to it now.
+func (t *tree) emptied(skip uint) {
+	t.forget()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.purging == 0 { // else what was removed is still to be counted
+		t.sums, t.blind = merkle.New(skip, merkle.MinDepth), false
+	}
+}
+
+// deepen gives a tree at least a depth if that costs nothing.
+func (t *tree) deepen(skip uint, least int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sums == nil || t.sums.Records() > 0 || t.sums.Root() != 0 {
+		return false
+	}
+	if t.sums.Depth() < least {
+		t.sums = merkle.New(skip, least)
+	}
+	return true
+}
+
 // Tree is a look at the sums of a bucket.
 type Tree struct {
 	Known   bool // if not, ask again when the bucket has been counted
@@ -188,6 +211,9 @@ func (r *Local) Count(ctx context.Context, b unkai.Bucket) error {
 // CountTo is Count of a bucket whose tree shall have at least a depth.
 func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	t, depth := &r.trees[b], r.guessDepth()
+	if least > 0 && t.deepen(r.skip(), least) {
+		return nil
+	}
 	if !t.counting.CompareAndSwap(false, true) {
 		return nil
 	}
