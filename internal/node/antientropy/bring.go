@@ -106,6 +106,9 @@ func (c *bringer) lacking(s *survey, m quorum.Mask) (lack quorum.Mask) {
 	return lack
 }
 
+// messages keeps the memory of messages for the next bucket.
+var messages = sync.Pool{New: func() any { return new([]byte) }}
+
 // carry goes through all records, and brings those that are known to be chosen to
 // whom they lack: which are older than the set, and below a node below which enough
 // of the present replicas hold the same. It was so when the survey was made, and
@@ -135,6 +138,9 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 		for i := range to {
 			if lack.Has(i) {
 				if count[i] == 0 {
+					if to[i] == nil {
+						to[i] = (*messages.Get().(*[]byte))[:0]
+					}
 					to[i] = u32(append(to[i], about(askBring, c.b, c.route.Epoch)...), 0)
 				}
 				to[i] = appendEntry(to[i], &entry{hash: e.Hash, key: e.Key, record: e.Record})
@@ -146,6 +152,13 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 	})
 	if err == nil && failed == nil {
 		flush()
+	}
+	if failed == nil { // else one may be on its way still
+		for _, q := range to {
+			if cap(q) > 0 {
+				messages.Put(&q)
+			}
+		}
 	}
 	return errors.Join(err, failed)
 }

@@ -51,9 +51,9 @@ type Replica interface {
 }
 
 const (
-	// atOnce is how many buckets are brought at once: one waits for the joining
-	// replica's disk while the next is read.
-	atOnce = 16
+	// atOnce is how many buckets all nodes together bring at once: one waits for the
+	// joining replica's disk while others are read. A node answers few more questions.
+	atOnce = 48
 	// turn is after what time it is looked whether another replica has brought its
 	// buckets, at first; later less and less often, but not after more than longTurn.
 	turn     = 20 * time.Millisecond
@@ -158,7 +158,7 @@ func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 	m.Replica.Settle()
 	var wg sync.WaitGroup
 	var trouble atomic.Bool
-	slots := make(chan struct{}, atOnce)
+	slots := make(chan struct{}, max(2, atOnce/max(1, len(top.Nodes)-1)))
 	own := 0
 	for own < len(todo) && todo[own].turn == 0 {
 		own++

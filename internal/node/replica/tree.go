@@ -210,10 +210,11 @@ func (r *Local) Count(ctx context.Context, b unkai.Bucket) error {
 
 // CountTo is Count of a bucket whose tree shall have at least a depth.
 func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
-	t, depth := &r.trees[b], r.guessDepth()
+	t := &r.trees[b]
 	if least > 0 && t.deepen(r.skip(), least) {
 		return nil
 	}
+	depth := r.guessDepth()
 	if !t.counting.CompareAndSwap(false, true) {
 		return nil
 	}
