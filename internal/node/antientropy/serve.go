@@ -18,8 +18,11 @@ import (
 func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 	in := reader{b: question}
 	a := asked(in.u8())
-	if a == askRoots {
+	switch a {
+	case askRoots:
 		return r.serveRoots(&in)
+	case askPending:
+		return r.servePending(&in)
 	}
 	b, e := in.bucket()
 	if in.short || int(b) >= r.Topology().Buckets {

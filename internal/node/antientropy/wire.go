@@ -15,6 +15,7 @@ import (
 //
 //	1  what is asked, and then
 //	roots:    of each bucket  2  bucket   4  epoch
+//	pending:  of each bucket  2  bucket   4  epoch
 //	the others begin with     2  bucket   4  epoch
 //	sums:     1  level        list of     4  node
 //	list:     1  level        list of     4  node
@@ -29,6 +30,7 @@ import (
 // Answers:
 //
 //	roots:    of each bucket  1  state    1  depth    8  root   4  records
+//	pending:  of each bucket  1  whether it is about to bring it
 //	the others begin with     1  state
 //	sums:     list of         8  sum
 //	list:     8  forgotten up to   list of  versions
@@ -36,7 +38,7 @@ import (
 //	adopt:    list of         1  fate
 //	settle, floor: nothing more
 //	level:    of each         1  whether it is
-//	survey:   1  whether it will bring the bucket   1  level   list of   8  sum
+//	survey:   1  level    list of     8  sum
 //	bring:    1  whether one could not be taken over
 //
 //	key:      1  length, and so many bytes
@@ -56,6 +58,7 @@ const (
 	askSurvey
 	askBring
 	askFloor
+	askPending
 )
 
 // state is how a replica stands to a question about a bucket.

@@ -12,6 +12,7 @@ import (
 
 	"unkai"
 	"unkai/internal/node/replica"
+	"unkai/internal/store"
 )
 
 type counted struct{ sync.WaitGroup }
@@ -118,6 +119,9 @@ func TestAdoptAllBesideOthers(t *testing.T) {
 	houses(t, func(t *testing.T, h *house) {
 		const bucket = 3
 		keys := h.of(bucket, 2000)
+		if err := h.Count(t.Context(), bucket); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var others sync.WaitGroup
 		others.Go(func() {
@@ -155,4 +159,44 @@ func TestAdoptAllBesideOthers(t *testing.T) {
 			t.Errorf("the tree is %+v, and should have the root %x", got, want)
 		}
 	})
+}
+
+// before is an engine that has something done before a write.
+type before struct {
+	store.Engine
+	do func()
+}
+
+func (e *before) Write(w *store.Write) {
+	if e.do != nil {
+		e.do()
+	}
+	e.Engine.Write(w)
+}
+
+// A tombstone is not purged between a look at the floor and the write that rests on it:
+// else what is older would be back.
+func TestNothingIsPurgedBeneathAdoptAll(t *testing.T) {
+	e := &before{Engine: memoryEngine(t)}
+	h := openOver(t, e)
+	const bucket = 3
+	keys := h.of(bucket, 10)
+	h.accept(t, keys[9], "", ballot(50), 0)
+	var expired []string
+	s := h.sweeper(0, true, &expired)
+	e.do = func() {
+		e.do = nil
+		if err := s.Sweep(t.Context(), bucket); err != nil {
+			t.Error(err)
+		}
+	}
+	h.adoptAll(keys, func(c *replica.Call) {
+		c.Ballot, c.Under, c.Item = ballot(10), 1, unkai.Item{Value: []byte("old"), CAS: uint64(ballot(10))}
+	})
+	if c := h.read(t, keys[9]); c.Found.Record.Ballot != ballot(50) || !c.Found.Record.Tombstone {
+		t.Errorf("after the delete there is %+v", c.Found.Record)
+	}
+	if c := h.read(t, keys[0]); string(c.Buf) != "old" {
+		t.Errorf("%q", c.Buf)
+	}
 }

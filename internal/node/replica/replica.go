@@ -328,13 +328,16 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	if r.member(r.topology().Route(b)) {
 		return nil
 	}
-	defer r.trees[b].forget()
+	t := &r.trees[b]
 	if r.engine.Floor(b) == 0 && r.empty(b) {
+		t.emptied(r.skip())
 		return nil // a drop is a write
 	}
 	if err := r.engine.Drop(b); err != nil {
+		t.forget()
 		return fmt.Errorf("forget bucket %d: %w", b, err)
 	}
+	t.emptied(r.skip())
 	r.unharmed(b)
 	return nil
 }

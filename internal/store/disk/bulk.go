@@ -57,8 +57,9 @@ func (e *Engine) writeNew(ws []*store.Write) {
 		s.mu.Lock()
 		g.name = name{mixed, e.gens[w.Bucket].Load(), w.Bucket}
 		g.version = s.versions[versionOf(mixed)]
-		_, g.known = s.known(g.name, w.Key)
+		_, t := s.pending(g.name, w.Key) // what the cache has, the pebble has too
 		s.mu.Unlock()
+		g.known = t != nil
 	}
 	if err := e.lookUp(ws, glances[:len(ws)]); err != nil {
 		for i := range ws {
@@ -76,6 +77,9 @@ func (e *Engine) writeNew(ws []*store.Write) {
 
 // lookUp finds out which of the keys the pebble knows.
 func (e *Engine) lookUp(ws []*store.Write, glances []glance) (err error) {
+	if e.loaded != nil {
+		defer e.loaded()
+	}
 	first, last := ws[0], ws[len(ws)-1]
 	it, err := e.db.NewIter(&pebble.IterOptions{
 		LowerBound: appendRecordKey(nil, first.Bucket, first.Hash, first.Key),
