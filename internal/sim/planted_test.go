@@ -75,8 +75,8 @@ var mistakes = []mistake{
 	}}},
 	{"a tombstone is purged after a time, without asking", 100, []edit{{
 		"internal/node/replica/sweep.go",
-		"		if ok {\n			forget",
-		"		if ok || true {\n			forget",
+		"		if hold.Held == NotHeld {\n",
+		"		if hold.Held == NotHeld || true {\n",
 	}}},
 	{"a bucket is read at its new set when one replica has settled it", 300, []edit{{
 		"internal/core/topology/moving.go",
