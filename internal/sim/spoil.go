@@ -157,7 +157,7 @@ func (w *World) spoil(h *host) {
 	for i := range unkai.Bucket(buckets) {
 		b := (first + i) % buckets
 		members := w.newest().Route(b).Members
-		if len(members) < 2 || slices.Contains(members, 0) || !slices.Contains(members, n.ID()) || w.spoiltAt(b, h) {
+		if len(members) < 3 || slices.Contains(members, 0) || !slices.Contains(members, n.ID()) || w.spoiltAt(b, h) {
 			continue
 		}
 		key := h.engine.Spoil(r, b, latent, w.cfg.Memory && w.chance(500)) // as internal/store/memory keeps them
