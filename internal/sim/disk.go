@@ -252,7 +252,7 @@ func (e *Engine) find(b unkai.Bucket, key []byte, head bool) (store.Found, error
 	if !ok {
 		return store.Found{}, nil
 	}
-	if k.spoilt != nil && !(head && k.apart) {
+	if k.spoilt != nil && (!head || !k.apart) {
 		e.stats.Damaged++
 		return store.Found{}, k.damage(string(key))
 	}
