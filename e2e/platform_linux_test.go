@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"syscall"
@@ -15,11 +16,17 @@ func endWithTests(c *exec.Cmd) {
 // smallDisk is a directory on a disk of 1 GiB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
+	return diskOf(t, 1<<30)
+}
+
+// diskOf is a directory on a disk of so many bytes of memory.
+func diskOf(t *testing.T, size int) string {
+	t.Helper()
 	if os.Getuid() != 0 {
 		skip(t, "mounting a small disk needs root")
 	}
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1g"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", size)); err != nil {
 		skip(t, "mounting a small disk: %v", err)
 	}
 	t.Cleanup(func() {

@@ -15,4 +15,6 @@ func smallDisk(t *testing.T) string {
 	return ""
 }
 
+func diskOf(t *testing.T, _ int) string { return smallDisk(t) }
+
 func freeBytes(*testing.T, string) int64 { return 0 }

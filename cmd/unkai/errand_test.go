@@ -20,7 +20,8 @@ const planPage = `{"kind":"detach","nodes":["00000000000000bb"],"epoch":9,
 "survives":{"before":1,"during":0,"after":0},"throttle":1048576,"seconds":75,"warnings":["afterwards 0 nodes may fail, instead of 1"]}`
 
 const jobsPage = `{"epoch":9,"throttle":1048576,
-"running":{"id":4,"kind":"detach","nodes":["00000000000000bb"],"state":"running","begun":1700000000000,"planned":{"buckets":10,"replicas":12,"bytes":3072},"moved":{"buckets":5,"replicas":6,"bytes":1536},"progress":0.5,"seconds_left":90,"waits":["5 buckets to be brought to their new replicas"]},
+"running":{"id":4,"kind":"detach","nodes":["00000000000000bb"],"state":"running","begun":1700000000000,"planned":{"buckets":10,"replicas":12,"bytes":3072},"moved":{"buckets":5,"replicas":6,"bytes":1536},"progress":0.5,"seconds_left":90,"waits":["5 buckets to be brought to their new replicas"],
+"slowed":[{"node":"00000000000000cc","bytes_per_second":4194304,"strain":2.31},{"node":"00000000000000dd","bytes_per_second":1048576,"strain":0,"disk":true},{"node":"00000000000000ee","bytes_per_second":1048576,"strain":0.9}]},
 "ended":[{"id":3,"kind":"weigh","nodes":["00000000000000aa"],"weight":3,"auto":true,"state":"done","begun":1700000000000,"ended":1700000004000,"planned":{"buckets":1,"replicas":1,"bytes":10},"moved":{"buckets":1,"replicas":1,"bytes":11},"progress":1}]}`
 
 // fakeNode answers what a script says, and keeps what was sent to it.
@@ -216,6 +217,8 @@ func TestJobs(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "throttle: 1.0 MiB a second", "job 4, running: detach 00000000000000bb", "50 %", "6 of 12 replicas", "1m30s left",
+		"slowed: node 00000000000000cc may bring 4.0 MiB a second: clients wait 2.3 times as long", "node 00000000000000dd may bring 1.0 MiB a second: the disk",
+		"node 00000000000000ee may bring 1.0 MiB a second: it tries",
 		"waits for 5 buckets", "let 00000000000000aa weigh 3", "4s", "1 replicas, 10 B", "1 replicas, 11 B", "done, by itself")
 	s = newStage()
 	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, `{"ended":[]}`)); code != 0 || s.out.String() != "no job is running\n" {

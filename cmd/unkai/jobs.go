@@ -73,7 +73,22 @@ func describeRunning(j *admin.Job) string {
 	for _, w := range j.Waits {
 		fmt.Fprintf(&b, "  waits for %s\n", w)
 	}
+	for _, s := range j.Slowed {
+		fmt.Fprintf(&b, "  slowed: %s\n", slowed(&s))
+	}
 	return b.String()
+}
+
+// slowed says how fast a node may bring something, and why not faster.
+func slowed(s *admin.Slowed) string {
+	why := "it tries how fast it can be without clients waiting longer"
+	switch {
+	case s.Disk:
+		why = "the disk of a node that it brings something to is slow"
+	case s.Strain > 1:
+		why = fmt.Sprintf("clients wait %.1f times as long as without it", s.Strain)
+	}
+	return fmt.Sprintf("node %s may bring %s a second: %s", s.Node, amount(s.Rate), why)
 }
 
 // describeEnded is the account of a job.

@@ -3,9 +3,12 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net"
 	"os"
 
 	"golang.org/x/term"
+
+	"unkai"
 )
 
 // logging is how a command writes its log.
@@ -26,17 +29,26 @@ func (l logging) open(w io.Writer, terminal bool) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(l.level)); err != nil {
 		return nil, err
 	}
-	o := &slog.HandlerOptions{Level: level, ReplaceAttr: spellDurations}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: spell}
 	if l.forPeople(terminal) {
 		return slog.New(slog.NewTextHandler(w, o)), nil
 	}
 	return slog.New(slog.NewJSONHandler(w, o)), nil
 }
 
-// spellDurations writes 1.5s in JSON too, which would be 1500000000.
-func spellDurations(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
+// spell writes 1.5s in JSON too, which would be 1500000000, and ids and addresses as
+// they are written everywhere else.
+func spell(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindDuration:
 		return slog.String(a.Key, a.Value.Duration().String())
+	case slog.KindAny:
+		switch v := a.Value.Any().(type) {
+		case unkai.NodeID:
+			return slog.String(a.Key, v.String())
+		case net.Addr:
+			return slog.String(a.Key, v.String())
+		}
 	}
 	return a
 }

@@ -120,8 +120,17 @@ func describeNodes(n *admin.Nodes) string {
 		_, _ = fmt.Fprintf(w, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...) // into memory
 	}
 	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "")
+	away := map[string]string{} // by address
+	for _, m := range n.Nodes {
+		if !m.Alive {
+			away[m.Peer] = m.ID
+		}
+	}
 	for _, m := range n.Nodes {
 		state, note := m.State, m.Problem
+		if before := away[m.Peer]; before != "" && m.Alive && m.State == "recognised" {
+			note = fmt.Sprintf("holds nothing, at the address of %s: if that one's disk is lost, unkai replace %s %s", before, before, m.ID)
+		}
 		if m.Manager {
 			note = strings.TrimSpace("manager " + note)
 		}

@@ -144,10 +144,17 @@ func describe(s *admin.Status) string {
 			line("space", "%s taken", amount(st.Used))
 		}
 		if st.Full {
-			line("FULL", "reads and deletes work, growth is refused")
+			room := "make room on its disk, or delete keys"
+			if st.Kind == node.Memory {
+				room = "delete keys"
+			}
+			line("FULL", "growth is refused here, reads and deletes work: %s", room)
 		}
 		if st.Damaged > 0 {
 			line("DAMAGED", "%d times a record was found damaged; see the log%s", st.Damaged, healed(s.Repair))
+			if s.Repair != nil && s.Repair.Oldest > lately {
+				line("", "if that does not end: stop this node, empty its store, start it again; it begins anew with what the others hold")
+			}
 		}
 	}
 	if c := s.Clients; c != nil {
@@ -163,6 +170,9 @@ func describe(s *admin.Status) string {
 	}
 	if r := s.Repair; r != nil {
 		line("replicas", "%s", verifiedLast(r))
+		for _, w := range r.Waits {
+			line("forgetting", "%d tombstones (%s) wait: %s", w.Items, amount(w.Bytes), waitsFor(&w))
+		}
 		line("mended", "%d records taken over here and %d by others, %d keys settled by a round, since the start", r.Adopted, r.Brought, r.Settled)
 	}
 	if d := s.Deciding; d != nil && d.Lead {
@@ -181,6 +191,17 @@ func healed(r *admin.RepairStatus) string {
 		return ""
 	}
 	return fmt.Sprintf("; %d healed, %d keys not yet", r.Healed, r.Damaged)
+}
+
+// waitsFor says what tombstones wait for.
+func waitsFor(w *admin.Waits) string {
+	switch w.Why {
+	case "away":
+		return fmt.Sprintf("node %s has to answer: bring it back, or unkai replace it", w.Node)
+	case "moving":
+		return "their buckets are on their way"
+	}
+	return fmt.Sprintf("node %s may hold something older; repair will see to it", w.Node)
 }
 
 // lately is after what time a bucket should have been found equal again.

@@ -47,9 +47,11 @@ func serving() Snapshot {
 			Timeouts: 54, Lost: 55, Connects: 56, BytesIn: 57, BytesOut: 58,
 		}},
 		Deciding:   Deciding{Manager: true, Lead: true, Leads: 60500, Rounds: 61, Learned: 62, Since: 63500},
+		Copying:    Copying{Speed: 110, Limit: 111, Strain: 1.5},
 		Operations: Operations{Running: 70, Refused: 71, Sent: 72, Rerouted: 73, Prepared: 74, Hedged: 75, Moved: 76},
 		Repair: Repair{
 			Unreconciled: 90, Oldest: 91 * time.Second, Bucket: new(int), Compared: 92, Differed: 93, Adopted: 94, Brought: 95, Settled: 96, Failed: 97, Bytes: 98, Purged: 99, Wounds: 100, Healed: 101, Scrubbed: 102, Scrubs: 103, ScrubDamaged: 104,
+			Waits: []Waits{{Why: "away", Node: "a", Items: 105, Bytes: 106}},
 		},
 		Job: &Job{Planned: Amount{Replicas: 80, Bytes: 81}, Moved: Amount{Replicas: 82, Bytes: 83}, Left: 84.5, Rate: 85.5},
 	}
@@ -150,7 +152,7 @@ func TestStatus(t *testing.T) {
 		Rounds: &RoundsStatus{30, 31, 32, 33},
 		Job:    serving().Job, Operations: &Operations{70, 71, 72, 73, 74, 75, 76}, Survival: serving().Survival,
 		Links: serving().Links, Deciding: &Deciding{true, true, 60500, 61, 62, 63500},
-		Repair: &RepairStatus{91, new(int), 90, 92, 93, 94, 95, 96, 97, 98, 100, 101, 99},
+		Repair: &RepairStatus{91, new(int), 90, 92, 93, 94, 95, 96, 97, 98, 100, 101, 99, serving().Repair.Waits},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v\n%s", got, want, w.Body)

@@ -65,7 +65,7 @@ type Node struct {
 	Used        int64  `json:"used"`
 	Limit       int64  `json:"limit"`
 	Connections int64  `json:"connections"`
-	Problem     string `json:"problem,omitempty"` // why it does not serve
+	Problem     string `json:"problem,omitempty"` // why it does not serve, or not as it should
 }
 
 // Location is the JSON of /v1/locate.

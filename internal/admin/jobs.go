@@ -144,6 +144,17 @@ type Job struct {
 	Rate float64 `json:"bytes_per_second,omitempty"`
 	// Waits is what a job that runs waits for.
 	Waits []string `json:"waits,omitempty"`
+	// Slowed are the nodes that bring less than they could, for their clients' sake or
+	// their receivers'.
+	Slowed []Slowed `json:"slowed,omitempty"`
+}
+
+// Slowed is a node that brings less than it could.
+type Slowed struct {
+	Node   string  `json:"node"`
+	Rate   int64   `json:"bytes_per_second"` // at which it may
+	Strain float64 `json:"strain"`           // how many times as long as without it clients wait
+	Disk   bool    `json:"disk"`             // a receiver's is slow
 }
 
 // The states of a job.

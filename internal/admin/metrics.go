@@ -141,6 +141,8 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range linkMetrics {
 		ch <- m.desc
 	}
+	ch <- waitItems
+	ch <- waitBytes
 }
 
 // Collect implements prometheus.Collector.
@@ -166,6 +168,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		for _, m := range linkMetrics {
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s.Links[i]), s.Links[i].Node)
 		}
+	}
+	for _, w := range s.Repair.Waits {
+		send(waitItems, prometheus.GaugeValue, w.Items, w.Why, w.Node)
+		send(waitBytes, prometheus.GaugeValue, w.Bytes, w.Why, w.Node)
 	}
 	for _, l := range labelled {
 		send(l.desc, prometheus.CounterValue, s.Clients.Commands[l.count], l.labels...)

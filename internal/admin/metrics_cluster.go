@@ -28,6 +28,9 @@ var clusterMetrics = []metric{
 	gauge("job_planned_replicas", "Replicas of buckets that it is to move.", func(s *Snapshot) int64 { return int64(s.job().Planned.Replicas) }),
 	gauge("job_moved_replicas", "Replicas of buckets that it has moved.", func(s *Snapshot) int64 { return int64(s.job().Moved.Replicas) }),
 
+	gauge("copy_bytes_per_second", "Bytes that this node brings to other nodes in a second, in the mean of the last.", func(s *Snapshot) int64 { return s.Copying.Speed }),
+	gauge("copy_limit_bytes_per_second", "Bytes that it may bring in a second, for the clients' sake; 0: any number.", func(s *Snapshot) int64 { return s.Copying.Limit }),
+
 	gauge("operations_running", "Operations under way.", func(s *Snapshot) int64 { return s.Operations.Running }),
 	counter("operations_in_doubt", "Operations of which it is not known whether they were done.", func(s *Snapshot) int64 { return s.Clients.Doubts }),
 	counter("operations_refused", "Operations refused because too many ran.", func(s *Snapshot) int64 { return s.Operations.Refused }),
@@ -52,6 +55,7 @@ var timeMetrics = []struct {
 }{
 	{plain("epoch_since_seconds", "When the present topology became it here, in seconds since 1970."), func(s *Snapshot) float64 { return float64(s.Deciding.Since) / 1000 }},
 	{plain("manager_lead_since_seconds", "Since when this node brings jobs forward, in seconds since 1970; 0: it does not."), func(s *Snapshot) float64 { return float64(s.Deciding.Leads) / 1000 }},
+	{plain("copy_strain", "How many times as long as without what is brought the slowest hundredth of the clients waits; 0: nothing is brought, or there are none."), func(s *Snapshot) float64 { return s.Copying.Strain }},
 	{plain("job_bytes_per_second", "Bytes that the job that runs has moved in a second, in the mean."), func(s *Snapshot) float64 { return s.job().Rate }},
 	{plain("job_left_seconds", "How long the job that runs will take if it goes on as so far; 0: nobody knows."), func(s *Snapshot) float64 { return s.job().Left }},
 }
@@ -59,6 +63,11 @@ var timeMetrics = []struct {
 func plain(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("unkai_"+name, help, nil, nil)
 }
+
+var (
+	waitItems = prometheus.NewDesc("unkai_tombstones_waiting", "Tombstones that cannot be forgotten yet, by what they wait for.", []string{"why", "peer"}, nil)
+	waitBytes = prometheus.NewDesc("unkai_tombstones_waiting_bytes", "Bytes of their keys and records.", []string{"why", "peer"}, nil)
+)
 
 // linkMetric is a public name for a figure of a Link; its label is the other's id.
 type linkMetric struct {

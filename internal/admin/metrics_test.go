@@ -91,10 +91,12 @@ func TestMetrics(t *testing.T) {
 		"unkai_operations_rerouted_total": 73, "unkai_rounds_prepared_total": 74, "unkai_reads_hedged_total": 75, "unkai_moved_keys_total": 76,
 		"unkai_job_running": 1, "unkai_job_planned_replicas": 80, "unkai_job_planned_bytes": 81, "unkai_job_moved_replicas": 82,
 		"unkai_job_moved_bytes": 83, "unkai_job_left_seconds": 84.5, "unkai_job_bytes_per_second": 85.5,
+		"unkai_copy_bytes_per_second": 110, "unkai_copy_limit_bytes_per_second": 111, "unkai_copy_strain": 1.5,
 		"unkai_unreconciled": 90, "unkai_repair_oldest_seconds": 91, "unkai_repair_equal_total": 92, "unkai_repair_different_total": 93,
 		"unkai_repair_adopted_total": 94, "unkai_repair_brought_total": 95, "unkai_repair_settled_total": 96, "unkai_repair_failed_total": 97,
 		"unkai_repair_bytes_total": 98, "unkai_purged_total": 99, "unkai_damaged_keys": 100, "unkai_repair_healed_total": 101,
 		"unkai_scrub_records_total": 102, "unkai_scrub_passes_total": 103, "unkai_scrub_damaged_total": 104,
+		`unkai_tombstones_waiting{peer="a",why="away"}`: 105, `unkai_tombstones_waiting_bytes{peer="a",why="away"}`: 106,
 	}
 	for name, v := range want {
 		if got, ok := samples[name]; !ok || got != v {

@@ -37,6 +37,7 @@ type Snapshot struct {
 	Links       []Link // to the other members
 	Deciding    Deciding
 	Repair      Repair
+	Copying     Copying
 }
 
 // node is the id as text, empty before it is known.
@@ -65,6 +66,24 @@ type Repair struct {
 	Scrubs       int64         // passes of that through the store
 	ScrubDamaged int64         // records that it found damaged
 	Purged       int64         // records of what is gone, forgotten
+	Waits        []Waits       // tombstones that could not be forgotten at the last look
+}
+
+// Waits are tombstones that wait for the same before they can be forgotten.
+type Waits struct {
+	// Why is "away": a node does not answer; "different": it may hold something older;
+	// or "moving": buckets are on their way.
+	Why   string `json:"why"`
+	Node  string `json:"node,omitempty"` // whom they wait for, if it is one
+	Items int64  `json:"items"`
+	Bytes int64  `json:"bytes"` // of their keys and records
+}
+
+// Copying is how fast the node brings records to others.
+type Copying struct {
+	Speed  int64   // bytes a second, in the mean of the last second
+	Limit  int64   // that may be, for the clients' sake; 0: any number
+	Strain float64 // how many times as long as without it clients wait; 0: there are none
 }
 
 // Rounds counts what the coordinator did beyond the usual.

@@ -98,6 +98,7 @@ type RepairStatus struct {
 	Damaged      int64   `json:"damaged"`      // keys whose records are damaged and not healed yet
 	Healed       int64   `json:"healed"`       // damaged records that gave way to others
 	Purged       int64   `json:"purged"`       // records of what is gone, forgotten
+	Waits        []Waits `json:"waits"`        // tombstones that cannot be forgotten yet
 }
 
 // RoundsStatus is the coordinator's part of a Status.
@@ -137,7 +138,7 @@ func (s *Snapshot) status() Status {
 	out.Repair = &RepairStatus{
 		Oldest: r.Oldest.Seconds(), Bucket: r.Bucket, Unreconciled: r.Unreconciled, Equal: r.Compared, Different: r.Differed,
 		Adopted: r.Adopted, Brought: r.Brought, Settled: r.Settled, Failed: r.Failed, Bytes: r.Bytes,
-		Damaged: r.Wounds, Healed: r.Healed, Purged: r.Purged,
+		Damaged: r.Wounds, Healed: r.Healed, Purged: r.Purged, Waits: append([]Waits{}, r.Waits...),
 	}
 	return out
 }

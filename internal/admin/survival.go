@@ -19,6 +19,10 @@ type Survival struct {
 	// Away are the nodes that do not answer.
 	Away  []string `json:"away"`
 	Nodes int      `json:"nodes"` // with those
+	// Full are the nodes whose stores refuse growth, and Growth what writes that make
+	// data grow survive, for which they count as away; both only when there are such.
+	Full   []string   `json:"full,omitempty"`
+	Growth *Endurance `json:"growth,omitempty"`
 	// Back are those of them that would help buckets without a quorum, and Lost is
 	// how many of these buckets have none even when all nodes are back.
 	Back []Return `json:"back,omitempty"`
@@ -68,7 +72,7 @@ type Managers struct {
 const maxNamed = 16
 
 // NewSurvival gives what a topology survives its public names.
-func NewSurvival(top *topology.Topology, alive func(unkai.NodeID) bool) *Survival {
+func NewSurvival(top *topology.Topology, alive, full func(unkai.NodeID) bool) *Survival {
 	h := top.Health(alive)
 	s := &Survival{
 		Writes: endurance(&h, &h.Writes), Reads: endurance(&h, &h.Reads), Zones: h.Zones, Lost: h.Lost,
@@ -78,6 +82,16 @@ func NewSurvival(top *topology.Topology, alive func(unkai.NodeID) bool) *Surviva
 	for _, n := range top.Nodes {
 		if !alive(n.ID) {
 			s.Away = append(s.Away, n.ID.String())
+		} else if full(n.ID) {
+			s.Full = append(s.Full, n.ID.String())
+		}
+	}
+	if len(s.Full) > 0 {
+		g := top.Health(func(id unkai.NodeID) bool { return alive(id) && !full(id) })
+		growth := endurance(&g, &g.Writes)
+		s.Growth = &growth
+		if growth.Without == 0 {
+			s.Needed = names(g.Needed)
 		}
 	}
 	for _, r := range h.Back {
@@ -137,6 +151,11 @@ func (s *Survival) Say() (lines [][2]string) {
 	say(s.Lost > 0, "LOST", "%d buckets have no quorum even when all nodes are back: too many of their replicas have lost what they held", s.Lost)
 	say(len(s.Away) > 0, "away", "%s", strings.Join(s.Away, ", "))
 	say(true, "survives", "%s", s.failures())
+	if g := s.Growth; g != nil {
+		word := strings.Join(s.Full, ", ")
+		say(g.Without > 0, "FULL", "%s: %d of %d buckets take no new data until there is room", word, g.Without, s.Buckets)
+		say(g.Without == 0, "FULL", "%s: new data survives %s", word, loss(g.Nodes, "other node"))
+	}
 	if s.Writes.Zones != nil && s.Unavailable == 0 {
 		say(true, "zones", "%s", s.zones())
 	}

@@ -43,25 +43,35 @@ func TestSurvivalInWords(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		away  []unkai.NodeID
+		full  []unkai.NodeID
 		says  []string
 		hides []string
 	}{
-		{"all are there", nil, []string{
+		{"all are there", nil, nil, []string{
 			"survives: the failure of any one node: all buckets would still be read and written", "zones: any 1 of 4 may fail at once",
 			"restart: safe, one node at a time", "managers: 5 of 5 answer; 2 may fail",
-		}, []string{"NO QUORUM", "away", "bring back", "moving"}},
-		{"one is away", []unkai.NodeID{4}, []string{
+		}, []string{"NO QUORUM", "away", "bring back", "moving", "FULL"}},
+		{"one is full", nil, []unkai.NodeID{4}, []string{
+			"survives: the failure of any one node: all buckets would still be read and written",
+			"FULL: 0000000000000004: new data survives the failure of no other node",
+			"restart: not safe for 0000000000000001, 0000000000000002, 0000000000000003, needed for some bucket; for others it is",
+		}, []string{"NO QUORUM", "away"}},
+		{"two are full", nil, []unkai.NodeID{1, 2}, []string{
+			"survives: the failure of any one node", "FULL: 0000000000000001, 0000000000000002: ", "of 64 buckets take no new data until there is room",
+			"restart: safe",
+		}, []string{"NO QUORUM", "away"}},
+		{"one is away", []unkai.NodeID{4}, nil, []string{
 			"away: 0000000000000004", "survives: no node may fail", "zones: a, b, c may not fail; of d any one may",
 			"restart: not safe for 0000000000000001, 0000000000000002, 0000000000000003, needed for some bucket; for others it is", "managers: 4 of 5 answer; 1 may fail",
 		}, []string{"NO QUORUM", "bring back"}},
-		{"two are away", []unkai.NodeID{1, 2}, []string{
+		{"two are away", []unkai.NodeID{1, 2}, nil, []string{
 			"NO QUORUM: ", "of 64 buckets cannot be written now", "of 64 buckets cannot be read now", " …)",
 			"bring back: node 0000000000000001: that alone mends", "bring back: node 0000000000000002: that alone mends", "survives: nothing more",
 			"restart: not safe: bring back first what is away", "managers: 3 of 5 answer: without one more the topology could not be changed",
 		}, []string{"zones:", "LOST"}},
-		{"one is left", []unkai.NodeID{1, 2, 3, 4}, []string{"managers: 1 of 5 answer: the topology cannot be changed; reads and writes do not need that", "others too"}, nil},
+		{"one is left", []unkai.NodeID{1, 2, 3, 4}, nil, []string{"managers: 1 of 5 answer: the topology cannot be changed; reads and writes do not need that", "others too"}, nil},
 	} {
-		s := NewSurvival(top, func(id unkai.NodeID) bool { return !slices.Contains(test.away, id) })
+		s := NewSurvival(top, func(id unkai.NodeID) bool { return !slices.Contains(test.away, id) }, func(id unkai.NodeID) bool { return slices.Contains(test.full, id) })
 		var text strings.Builder
 		for _, l := range s.Say() {
 			text.WriteString(l[0] + ": " + l[1] + "\n")

@@ -51,8 +51,7 @@ func (c *conn) answer() bool {
 // operation itself may have changed its item.
 type errNoRoom struct{}
 
-func (errNoRoom) Error() string        { return noReadMemory }
-func (errNoRoom) MemcacheText() string { return noReadMemory }
+func (errNoRoom) Error() string { return noReadMemory }
 
 const noReadMemory = "out of memory writing get response"
 

@@ -311,6 +311,7 @@ func TestFailuresHaveTheirWord(t *testing.T) {
 		{unkai.Result{Status: unkai.Failed, Err: errors.New("a\r\nb")}, "SERVER_ERROR not applied: a  b\r\n"},
 		{unkai.Result{Status: unkai.InDoubt, Err: errors.New("c")}, "SERVER_ERROR in doubt: c\r\n"},
 		{unkai.Result{Status: unkai.Failed, Err: fmt.Errorf("x: %w", saying("out of memory"))}, "SERVER_ERROR out of memory\r\n"},
+		{unkai.Result{Status: unkai.InDoubt, Err: fmt.Errorf("x: %w", saying("out of memory"))}, "SERVER_ERROR in doubt: x: no\r\n"},
 	} {
 		h.shelf.mu.Lock()
 		h.shelf.fail = &f.res
@@ -324,11 +325,11 @@ func TestFailuresHaveTheirWord(t *testing.T) {
 	}
 	c.send("version\r\n")
 	c.want("VERSION test\r\n")
-	if s := h.Stats(); s.Failures != 15 || s.Doubts != 5 {
+	if s := h.Stats(); s.Failures != 20 || s.Doubts != 10 {
 		t.Errorf("%d failures, %d of them in doubt", s.Failures, s.Doubts)
 	}
 	n := h.Stats().Commands
-	if n["cmd_get"] != 3 || n["get_misses"]+n["delete_misses"]+n["incr_misses"] != 0 {
+	if n["cmd_get"] != 4 || n["get_misses"]+n["delete_misses"]+n["incr_misses"] != 0 {
 		t.Errorf("a failure counts as a miss: %v", n)
 	}
 }

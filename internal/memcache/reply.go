@@ -156,14 +156,16 @@ func (c *conn) fail(q *request, res *unkai.Result) {
 		return
 	}
 	var te textError
-	text := "not applied: "
-	if errors.As(res.Err, &te) {
+	var text string
+	switch {
+	case errors.Is(res.Err, errNoRoom{}):
+		text = noReadMemory
+	case res.Status == unkai.InDoubt: // some replica may have it, whatever others say
+		text = "in doubt: " + res.Err.Error()
+	case errors.As(res.Err, &te):
 		text = te.MemcacheText()
-	} else {
-		if res.Status == unkai.InDoubt {
-			text = "in doubt: "
-		}
-		text += res.Err.Error()
+	default:
+		text = "not applied: " + res.Err.Error()
 	}
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' {

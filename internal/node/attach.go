@@ -60,7 +60,7 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
 func (s *steward) mayAttach(ctx context.Context, top *topology.Topology, c topology.Change) ([]topology.Load, error) {
 	for _, m := range top.Attached() {
 		if !s.n.here(m.ID) {
-			return nil, fmt.Errorf("node %v is away, and they would take over from replicas that are alive; bring it back, detach it, or attach them yourself", m.ID)
+			return nil, fmt.Errorf("node %v is away, and they would take over from replicas that are alive; bring it back, detach it, have one of them replace it, or attach them yourself", m.ID)
 		}
 	}
 	loads := s.n.loads(ctx, top)

@@ -56,7 +56,7 @@ func attachOne(b *testing.B, records, size int) {
 	b.ReportMetric(took.Seconds(), "s")
 }
 
-func benchNode(b *testing.B, others []*node.Node) *node.Node {
+func benchNode(b *testing.B, others []*node.Node, set ...func(*node.Config)) *node.Node {
 	b.Helper()
 	cfg := node.DefaultConfig()
 	cfg.Data, cfg.Store = filepath.Join(b.TempDir(), "data"), "disk"
@@ -64,6 +64,9 @@ func benchNode(b *testing.B, others []*node.Node) *node.Node {
 	cfg.Log = slog.New(slog.DiscardHandler)
 	if len(others) > 0 {
 		cfg.Join = []string{others[0].Peer()}
+	}
+	for _, do := range set {
+		do(&cfg)
 	}
 	n, err := node.Start(b.Context(), cfg)
 	if err != nil {

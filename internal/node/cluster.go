@@ -271,6 +271,7 @@ func (n *Node) greet(ctx context.Context) {
 				})
 			}
 		}
+		n.noteFull(n.id, n.engine.Stats().Full)
 		if round%tellEvery == tellEvery-1 {
 			n.stillHere()
 		}
@@ -401,6 +402,6 @@ func (n *Node) openToPeers() {
 	repairs := newServed(n.repairer.Serve)
 	n.asked = append(n.asked, repairs)
 	n.repairs.open(repairs)
-	n.batches = gateway.NewServer(n.coordinator)
+	n.batches = gateway.NewServer(&timed{n, n.pacer})
 	n.operations.open(n.batches)
 }

@@ -20,6 +20,7 @@ type control struct {
 	Settled *settled `json:"settled,omitempty"`
 	Load    *load    `json:"load,omitempty"`
 	Repair  *repair  `json:"repair,omitempty"`
+	Pace    *paced   `json:"pace,omitempty"`
 }
 
 // hello tells what a node knows of where the others are and which topology is
@@ -27,6 +28,7 @@ type control struct {
 type hello struct {
 	Epoch unkai.Epoch        `json:"epoch"`
 	Book  map[string]address `json:"book"`
+	Full  bool               `json:"full,omitempty"` // its store refuses growth
 }
 
 // join asks to be recognised as a member, or as a new incarnation of one. The
@@ -112,6 +114,8 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 			return nil, err
 		}
 		a.Repair = r
+	case q.Pace != nil:
+		a.Pace = n.paced()
 	default:
 		return nil, fmt.Errorf("not understood")
 	}
@@ -146,15 +150,30 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 }
 
 func (n *Node) hello() *hello {
-	h := &hello{Book: n.book.all()}
+	h := &hello{Book: n.book.all(), Full: n.isFull(n.id)}
 	if top := n.topology(); top != nil {
 		h.Epoch = top.Epoch
 	}
 	return h
 }
 
+// isFull reports whether a node's store refuses growth, as far as it has told.
+func (n *Node) isFull(id unkai.NodeID) bool {
+	_, full := n.full.Load(id)
+	return full
+}
+
+func (n *Node) noteFull(id unkai.NodeID, full bool) {
+	if full {
+		n.full.Store(id, struct{}{})
+	} else {
+		n.full.Delete(id)
+	}
+}
+
 // greeted learns from another node's hello.
 func (n *Node) greeted(from unkai.NodeID, h *hello) error {
+	n.noteFull(from, h.Full)
 	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
 		n.behind(from)
 	}

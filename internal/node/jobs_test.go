@@ -178,8 +178,8 @@ func TestAttachWaitsForTheOperator(t *testing.T) {
 	}
 }
 
-// A node is drained while clients write, and then stops by itself; its directory
-// is of no use any more.
+// A node is drained while clients write, none of whom is told of an error, and then
+// stops by itself; its directory is of no use any more.
 func TestDetachALiveNode(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 4, plain)
@@ -189,17 +189,19 @@ func TestDetachALiveNode(t *testing.T) {
 	id := idOf(t, leaver)
 	stopped := make(chan struct{})
 	var writing sync.WaitGroup
-	writing.Go(func() {
-		c := dial(t, all[1])
-		for i := 300; ; i++ {
-			select {
-			case <-stopped:
-				return
-			default:
-				c.fill(i%900, i%900+1)
+	for w := range 8 {
+		writing.Go(func() {
+			c := dial(t, all[w%4])
+			for i := 300 + w*10_000; ; i++ { // new keys: of those nobody finds anything
+				select {
+				case <-stopped:
+					return
+				default:
+					c.fill(i, i+1)
+				}
 			}
-		}
-	})
+		})
+	}
 	_, j := begin(t, all[0], "detach", id)
 	done := ended(t, all[2], j.ID)
 	close(stopped)

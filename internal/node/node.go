@@ -25,6 +25,7 @@ import (
 	"unkai/internal/node/coordinator"
 	"unkai/internal/node/gateway"
 	"unkai/internal/node/manager"
+	"unkai/internal/node/pace"
 	"unkai/internal/node/replica"
 	"unkai/internal/peer"
 	"unkai/internal/store"
@@ -56,9 +57,12 @@ type Node struct {
 	batches     *gateway.Server
 	mover       *antientropy.Mover
 	repairer    *antientropy.Repairer
+	pacer       *pace.Pacer
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
+	sweeper     *replica.Sweeper
+	full        sync.Map // unkai.NodeID → nothing: those that have told that their stores are full
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -150,6 +154,7 @@ func (n *Node) open(ctx context.Context) error {
 		"listen", addrOf(n.listen), "peer", n.peerAddress(), "http", addrOf(n.http), "data", n.cfg.Data,
 		"store", n.cfg.Store, "sync", n.cfg.Sync, "node", n.id.String(), "epoch", top.Epoch, "buckets", top.Buckets,
 		"items", s.Items, "tombstones", s.Tombstones, "bytes", s.Bytes, "recovered_in", time.Since(began).Round(time.Millisecond))
+	n.heir()
 	return nil
 }
 
@@ -334,12 +339,13 @@ func (n *Node) openRooms() error {
 		Now:    n.cfg.Now, MaxValue: n.cfg.MaxValue, Timeout: n.cfg.RequestTimeout * 3 / 4, // another node's gateway waits for it
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
+	pacer := n.newPacer()
 	n.gateway = gateway.New(gateway.Config{
-		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: n.network,
+		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{
-		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log,
+		Self: n.id, Topology: n.manager.Topology, Replica: rep, Alive: n.alive, Settle: n.coordinator.Settle, Now: n.cfg.Now, Log: n.log, Pace: pacer,
 		Ask: func(ctx context.Context, to unkai.NodeID, question []byte) ([]byte, error) {
 			return n.ask(ctx, to, peer.Repair, question)
 		},
@@ -347,19 +353,20 @@ func (n *Node) openRooms() error {
 	mover := &antientropy.Mover{Self: n.id, Topology: n.manager.Topology, Replica: rep, Repairer: repairer, Log: n.log}
 	repairer.Pending = mover.Pending
 	n.mu.Lock()
-	n.replica, n.mover, n.repairer = rep, mover, repairer
+	n.replica, n.mover, n.repairer, n.pacer = rep, mover, repairer, pacer
 	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
-	sweeper := &replica.Sweeper{
+	n.sweeper = &replica.Sweeper{
 		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
 		Level: repairer.Level,
 		Failed: func(b unkai.Bucket, err error) {
 			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
 		},
 	}
-	n.running.Go(func() { sweeper.Run(ctx) })
+	n.running.Go(func() { n.sweeper.Run(ctx) })
 	n.running.Go(func() { n.watch(ctx) })
+	n.running.Go(func() { pacer.Run(ctx) })
 	n.running.Go(func() { mover.Run(ctx) })
 	n.running.Go(func() { repairer.Run(ctx) })
 	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {

@@ -220,12 +220,16 @@ func (n *Node) decide(ctx context.Context, f func(*topology.Topology) (topology.
 }
 
 // Jobs implements admin.Operator.
-func (o operator) Jobs(context.Context) (admin.Jobs, error) {
+func (o operator) Jobs(ctx context.Context) (admin.Jobs, error) {
 	top := o.n.topology()
 	if top == nil {
 		return admin.Jobs{}, errNoTopology
 	}
-	return o.n.describeJobs(top), nil
+	jobs := o.n.describeJobs(top)
+	if jobs.Running != nil {
+		jobs.Running.Slowed = o.n.slowed(ctx, top)
+	}
+	return jobs, nil
 }
 
 // Steer implements admin.Operator.

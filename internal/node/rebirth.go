@@ -179,6 +179,22 @@ func (n *Node) reborn(ctx context.Context) error {
 	}
 }
 
+// heir says what to do when this node has just joined, and another member was last at
+// its address: whose disk was lost, it seems, and who is waited for in vain.
+func (n *Node) heir() {
+	top := n.topology()
+	if m, ok := top.Node(n.id); !ok || m.State != topology.Recognised {
+		return
+	}
+	where := n.book.nodes()
+	for _, m := range top.Nodes {
+		if m.ID != n.id && m.State == topology.Attached && where[m.ID].Peer == n.peerAddress() && !n.alive(m.ID) {
+			n.log.Warn("this node is new and holds nothing, and another member was at its address before: if the disk of that one is lost, have this one take its place; if not, stop this one, and start that one with its own data directory",
+				"data", n.cfg.Data, "before", m.ID.String(), "command", fmt.Sprintf("unkai replace %v %v", m.ID, n.id))
+		}
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

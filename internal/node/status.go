@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"unkai/internal/admin"
+	"unkai/internal/node/replica"
 )
 
 // openAdmin opens the side door, if there is to be one.
@@ -62,10 +63,15 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()
-	s.Survival, s.Links = admin.NewSurvival(top, n.here), n.links(top)
+	s.Survival, s.Links = admin.NewSurvival(top, n.here, n.isFull), n.links(top)
 	s.Deciding, s.Operations = n.deciding(top), n.operationCounts()
 	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
 	s.Repair = n.repaired()
+	p := n.pacer.State()
+	s.Copying = admin.Copying{Speed: p.Speed, Limit: p.Rate, Strain: p.Strain}
+	if s.Job != nil && p.Rate > 0 {
+		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow}}
+	}
 	return s
 }
 
@@ -75,7 +81,7 @@ func (n *Node) repaired() admin.Repair {
 	out := admin.Repair{
 		Unreconciled: r.Unreconciled, Compared: r.Compared, Differed: r.Differed, Adopted: r.Adopted, Brought: r.Brought,
 		Settled: r.Settled, Failed: r.Failed, Bytes: r.Sent + r.Received, Purged: n.replica.Stats().Purged,
-		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(),
+		Wounds: n.replica.Wounded(), Healed: n.replica.Healed(), Waits: waits(n.sweeper.Waiting()),
 	}
 	scrub := n.scrubber.Stats()
 	out.Scrubbed, out.Scrubs, out.ScrubDamaged = scrub.Records, scrub.Passes, scrub.Damaged
@@ -83,6 +89,19 @@ func (n *Node) repaired() admin.Repair {
 		bucket := int(r.Bucket)
 		out.Bucket = &bucket
 		out.Oldest = max(0, time.Duration(n.cfg.Now()-r.Oldest)*time.Millisecond)
+	}
+	return out
+}
+
+// waits names what tombstones wait for.
+func waits(all []replica.Waits) (out []admin.Waits) {
+	for _, w := range all {
+		why := map[replica.Held]string{replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving"}[w.Held]
+		to := admin.Waits{Why: why, Items: w.Items, Bytes: w.Bytes}
+		if w.Node != 0 {
+			to.Node = w.Node.String()
+		}
+		out = append(out, to)
 	}
 	return out
 }

@@ -41,6 +41,9 @@ func (n *Node) load() *load {
 	if n.state == "" {
 		s := n.engine.Stats()
 		l.Items, l.Bytes, l.Used, l.Limit = s.Items, s.Bytes, s.Used, s.Limit
+		if s.Full {
+			l.State = "FULL: it refuses growth"
+		}
 		if n.memcache != nil {
 			l.Conns = n.memcache.Stats().Connections
 		}
@@ -63,7 +66,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for _, id := range top.Managers {
 		out.Managers = append(out.Managers, id.String())
 	}
-	out.Survival = admin.NewSurvival(top, n.here)
+	out.Survival = admin.NewSurvival(top, n.here, n.isFull)
 	out.Survives, out.Unavailable = out.Survival.Worst(), out.Survival.Unavailable
 	out.Job = n.describeJobs(top).Running
 	where := n.book.nodes()

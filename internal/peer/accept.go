@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -51,7 +52,7 @@ func (p *Port) letIn(c net.Conn) {
 	p.mu.Unlock()
 	if crowded {
 		_ = c.Close()
-		p.cfg.Log.Warn("turned away a connection", "from", c.RemoteAddr(), "err", errCrowded)
+		p.turnedAway(c, errCrowded)
 		return
 	}
 	p.wg.Go(func() {
@@ -60,6 +61,37 @@ func (p *Port) letIn(c net.Conn) {
 		p.accepted--
 		p.mu.Unlock()
 	})
+}
+
+const (
+	// sayAgain is after what time the log says again that a host was turned away for
+	// the same reason: it tries twice a second.
+	sayAgain = 10 * time.Minute
+	maxSaid  = 64
+)
+
+// turnedAway tells the log, unless it has just heard that.
+func (p *Port) turnedAway(c net.Conn, err error) {
+	host, _, cut := net.SplitHostPort(c.RemoteAddr().String())
+	if cut != nil {
+		host = c.RemoteAddr().String()
+	}
+	what, now := host+": "+reason(err), time.Now()
+	p.mu.Lock()
+	at, said := p.said[what]
+	said = said && now.Sub(at) < sayAgain
+	if !said {
+		if len(p.said) >= maxSaid {
+			clear(p.said)
+		}
+		p.said[what] = now
+	}
+	p.mu.Unlock()
+	level := slog.LevelWarn
+	if said {
+		level = slog.LevelDebug
+	}
+	p.cfg.Log.Log(p.ctx, level, "turned away a connection", "from", c.RemoteAddr(), "err", err)
 }
 
 // host does all there is to do on a connection of another node.
@@ -87,7 +119,7 @@ func (p *Port) host(raw net.Conn) {
 	if err != nil {
 		_ = raw.Close()
 		if p.ctx.Err() == nil {
-			p.cfg.Log.Warn("turned away a connection", "from", raw.RemoteAddr(), "err", err)
+			p.turnedAway(raw, err)
 			p.mu.Lock()
 			p.total.Refused++
 			p.mu.Unlock()

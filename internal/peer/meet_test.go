@@ -286,3 +286,23 @@ func TestTLS(t *testing.T) {
 		}
 	}
 }
+
+// Who comes again and again for the same reason fills no log.
+func TestTurnedAwayIsSaidOnce(t *testing.T) {
+	var log logbook
+	b, addr := open(t, 2, book(&log))
+	for i := range int64(20) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "a refusal", func() bool { return b.Stats().Refused > i })
+		_ = c.Close()
+	}
+	if n := log.lines(); n != 1 {
+		t.Errorf("the log has %d lines", n)
+	}
+}

@@ -60,7 +60,8 @@ type Port struct {
 	out      map[*outbound]struct{}
 	in       map[*inbound]struct{}
 	claims   map[unkai.NodeID]*claim
-	accepted int // connections of others, those in a handshake too
+	accepted int                  // connections of others, those in a handshake too
+	said     map[string]time.Time // whom the log knows to have been turned away, and why
 	total    Stats
 }
 
@@ -87,7 +88,7 @@ func Open(cfg Config) (*Port, error) {
 	}
 	p := &Port{
 		cfg: cfg, run: binary.LittleEndian.Uint64(run[:]), began: time.Now(),
-		out: map[*outbound]struct{}{}, in: map[*inbound]struct{}{}, claims: map[unkai.NodeID]*claim{},
+		out: map[*outbound]struct{}{}, in: map[*inbound]struct{}{}, claims: map[unkai.NodeID]*claim{}, said: map[string]time.Time{},
 	}
 	if cfg.TLS != nil {
 		p.server = cfg.TLS.Clone()

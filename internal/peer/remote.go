@@ -159,18 +159,23 @@ func (r *remote) connected(addr string) {
 	r.port.cfg.Log.Info("connected to a node", "node", r.id, "addr", addr)
 }
 
+// reason is what an error says without port numbers, which are always others.
+func reason(err error) string {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
 // complain logs why there is no connection, once for each reason.
 func (r *remote) complain(addr string, err error) {
 	if r.ctx.Err() != nil || errors.Is(err, errUnused) {
 		return
 	}
-	reason := err.Error()
-	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		reason = op.Err.Error() // without our port number, which is always another
-	}
+	what := reason(err)
 	r.mu.Lock()
-	again := reason == r.said
-	r.said = reason
+	again := what == r.said
+	r.said = what
 	r.mu.Unlock()
 	if !again {
 		r.port.cfg.Log.Warn("no connection to a node", "node", r.id, "addr", addr, "err", err)

@@ -455,6 +455,14 @@ func (e *Engine) Floor(b unkai.Bucket) unkai.Ballot {
 	return e.now.bucket(b).floor
 }
 
+// RaiseFloor implements store.Engine.
+func (e *Engine) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
+	return e.durable(func(*bucket) error { return nil }, b, func(d *Disk) {
+		k := d.bucket(b)
+		k.floor = max(k.floor, at)
+	})
+}
+
 // Purge implements store.Engine. Of several at one moment the order depends on nothing
 // but their keys.
 func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, at unkai.Ballot) error {

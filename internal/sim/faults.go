@@ -259,7 +259,13 @@ func (w *World) heal() {
 		}
 		h.mu.Lock()
 		h.skew = 0
+		out := h.endpoint != nil && h.node == nil
 		h.mu.Unlock()
+		if out { // the others may have moved since it was told where they are
+			w.crash(h)
+			w.bus.after(time.Second, &event{name: "restart", do: func() { w.start(h) }})
+			continue
+		}
 		if h.life > 0 && h.endpoint == nil && !h.empty {
 			w.start(h)
 		}

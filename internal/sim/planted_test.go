@@ -70,8 +70,8 @@ var mistakes = []mistake{
 	}}},
 	{"a tombstone is purged after a time, without asking", 40, []edit{{
 		"internal/node/replica/sweep.go",
-		"		if ok {\n			forget",
-		"		if ok || true {\n			forget",
+		"		if hold.Held == NotHeld {\n",
+		"		if hold.Held == NotHeld || true {\n",
 	}}},
 	{"a bucket is read at its new set before anybody has settled it", 60, []edit{{
 		"internal/core/topology/moving.go",

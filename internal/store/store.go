@@ -155,6 +155,9 @@ type Engine interface {
 	// accepted: a key without a record must be treated as promised to it.
 	Floor(b unkai.Bucket) unkai.Ballot
 
+	// RaiseFloor raises the floor of a bucket to at least a ballot, durably.
+	RaiseFloor(b unkai.Bucket, at unkai.Ballot) error
+
 	// Purge removes the record of a key if its ballot is still the given one,
 	// and raises the bucket's floor to at least its promise, in one durable
 	// step: a promise outlives the record that it was kept in. It reports
@@ -176,6 +179,24 @@ type Engine interface {
 
 	// Close makes durable what was applied and releases everything.
 	Close() error
+}
+
+// Bulk is an Engine to which many writes at once cost less than one by one: where they
+// are of one bucket, expect nothing, and come in the order of their hashes and keys.
+type Bulk interface {
+	// WriteAll is Write of each, in their order.
+	WriteAll(ws []*Write)
+}
+
+// WriteAll writes to any engine, as it does it best. Each write is told by itself.
+func WriteAll(e Engine, ws []*Write) {
+	if b, ok := e.(Bulk); ok {
+		b.WriteAll(ws)
+		return
+	}
+	for _, w := range ws {
+		e.Write(w)
+	}
 }
 
 // Entry is a key with its record, in a scan or an ingest.

@@ -21,8 +21,9 @@ const (
 )
 
 // perLeaf is how many records a leaf of eight bytes has at least, once there are
-// enough of them: two bytes for each record.
-const perLeaf = 4
+// enough of them: 1.6 bytes for each record, so that with what else belongs to a tree
+// it stays below two.
+const perLeaf = 5
 
 // DepthFor is the depth of a tree over that many records.
 func DepthFor(records int64) int {

@@ -100,24 +100,24 @@ func TestDigestsDiffer(t *testing.T) {
 func TestDepth(t *testing.T) {
 	for records := int64(1); records < 10_000_000; records = records*5/4 + 1 {
 		d := merkle.DepthFor(records)
-		if bytes := int64(8) << d; d > merkle.MinDepth && bytes > 2*records {
+		if bytes := int64(8) << d; d > merkle.MinDepth && 10*bytes > 16*records {
 			t.Errorf("%d records: depth %d takes %d bytes", records, d, bytes)
 		}
-		if d < merkle.MaxDepth && records > 2*4<<d {
+		if d < merkle.MaxDepth && records > 2*5<<d {
 			t.Errorf("%d records: depth %d is too little", records, d)
 		}
 	}
 	tree := merkle.New(skip, 5)
-	for i := range uint64(256) {
+	for i := range uint64(320) {
 		if tree.Fit() > 5 {
 			t.Fatalf("grows at %d records", i)
 		}
 		tree.Change(5<<60|i<<40, 0, 1)
 	}
 	if tree.Fit() != 6 {
-		t.Errorf("256 records: depth %d", tree.Fit())
+		t.Errorf("320 records: depth %d", tree.Fit())
 	}
-	for i := range uint64(256 - 40) {
+	for i := range uint64(320 - 40) {
 		tree.Change(5<<60|i<<40, 1, 0)
 	}
 	if tree.Fit() != 3 {

@@ -38,6 +38,9 @@ const (
 type Proposer struct {
 	Seat  unkai.Seat
 	Floor uint64 // counters of Seat up to here may have been used
+	// Epoch of the bucket under which the next phase is asked. It does not fall
+	// within a round.
+	Epoch unkai.Epoch
 
 	Phase  Phase
 	Ballot unkai.Ballot // of the promises or accepts that are asked for
@@ -49,14 +52,14 @@ type Proposer struct {
 	// first is the lowest ballot of this round at which something may have been
 	// accepted by somebody; 0: none.
 	first unkai.Ballot
+	under unkai.Epoch // first was proposed under it
 	held  quorum.Mask // who may have accepted it
 	again bool        // something was proposed without success after it
-	moved bool        // the key's bucket has had another epoch since
 }
 
 // Begin starts a round with what one replica holds.
 func (p *Proposer) Begin(local State) {
-	p.seen, p.Ballot, p.from, p.first, p.held, p.again, p.moved = max(local.Promised, local.Accepted), 0, 0, 0, 0, false, false
+	p.seen, p.Ballot, p.from, p.first, p.under, p.held, p.again = max(local.Promised, local.Accepted), 0, 0, 0, 0, 0, false
 }
 
 // See takes notice of a ballot, so that the next ones are above it.
@@ -113,7 +116,7 @@ func (p *Proposer) Hopeless(asked quorum.Mask) {
 	switch {
 	case p.Phase != Accepting || held == 0:
 	case p.first == 0:
-		p.first, p.held = p.Ballot, held
+		p.first, p.under, p.held = p.Ballot, p.Epoch, held
 	default:
 		p.again = true
 	}
@@ -121,14 +124,6 @@ func (p *Proposer) Hopeless(asked quorum.Mask) {
 
 // Doubt reports whether something that this round proposed may stand.
 func (p *Proposer) Doubt() bool { return p.first != 0 }
-
-// Moved says that the key's bucket has another epoch than when the round last asked.
-// What was forgotten under the earlier one, perhaps nobody is left to tell.
-func (p *Proposer) Moved() { p.moved = true }
-
-// HasMoved reports that. Then a value that was proposed before and is not found may
-// have been forgotten: it is worth asking everybody.
-func (p *Proposer) HasMoved() bool { return p.moved }
 
 // Fate is what became of what a round has proposed without success.
 type Fate uint8
@@ -142,24 +137,30 @@ const (
 	Void
 	// Stands: the value proposed last is the highest; it must be proposed again.
 	Stands
-	// Unclear: something was accepted that may rest on what was proposed, or not; or
-	// it may have been forgotten since.
+	// Unclear: something was accepted that may rest on what was proposed, or be in its
+	// place; or it may have been forgotten since.
 	Unclear
 )
 
 // Fate tells it from a prepare quorum's promises.
+//
+// What was chosen comes after what was proposed, or is that, until it is forgotten; and
+// every prepare quorum finds it, or the floor up to which it was forgotten, under later
+// epochs too (docs/decisions/0015). So who finds only what was accepted before it, under
+// no later epoch, knows that nothing of it was chosen. Under a later epoch a lower ballot
+// may stand in its place.
 func (p *Proposer) Fate() Fate {
 	best := p.Tally.Best
 	switch {
 	case p.first == 0:
 		return Nowhere
-	case best < p.first && p.Tally.Forgot < p.first && !p.moved:
+	case best < p.first && p.Tally.Forgot < p.first && p.Tally.Epoch <= p.under:
 		return Void
 	case best < p.first:
 		return Unclear
 	case best.Seat() == p.Seat && best >= p.from:
 		return Stands
-	case !p.again && p.held&^p.Tally.Still == 0:
+	case !p.again && p.Epoch == p.under && p.held&^p.Tally.Still == 0:
 		// Whoever may hold it has promised nobody anything since, but this round
 		// now: so nobody has seen it.
 		return Void

@@ -41,25 +41,23 @@ const (
 	looks = 3
 )
 
-// errPending: it is another replica's turn.
-var errPending = errors.New("another present replica is about to bring the bucket")
-
 // bring sees that everything that this node holds of the bucket, or what comes after
 // it, is durable at enough of the joining replicas, and at all that are alive if that
 // can be had.
 func (c *bringer) bring(ctx context.Context) error {
-	if c.pending(ctx) {
-		return errPending
-	}
 	t, err := c.known(ctx, c.b, 0)
 	if err != nil {
 		return err
 	}
-	s, err := c.survey(ctx, c.b, c.route, min(t.Depth, maxLevel))
+	all := c.route.Write
+	s, err := c.survey(ctx, c.b, c.route, all.Present.Members|all.Joining.Members, min(t.Depth, maxLevel))
 	if err != nil {
 		return err
 	}
 	differ := c.differing(s, nodesOf(s.level))
+	if len(differ) == 0 && !t.Blind && !c.Replica.Tree(c.b).Blind {
+		return nil // the sums know all that this node has accepted
+	}
 	if err := c.carry(ctx, s); err != nil {
 		return err
 	}
@@ -72,7 +70,7 @@ func (c *bringer) bring(ctx context.Context) error {
 			return ctx.Err()
 		}
 		level := s.level
-		if s, err = c.survey(ctx, c.b, c.route, level); err != nil {
+		if s, err = c.survey(ctx, c.b, c.route, all.Joining.Members, level); err != nil {
 			return err
 		}
 		for ; level > s.level; level-- {
@@ -84,21 +82,6 @@ func (c *bringer) bring(ctx context.Context) error {
 		differ = c.differing(s, slices.Values(differ))
 	}
 	return c.settleNodes(ctx, s, differ)
-}
-
-// pending reports whether it is the turn of another present replica, the first that
-// is alive, and that one has not tried yet.
-func (c *bringer) pending(ctx context.Context) bool {
-	for _, id := range present(c.route) {
-		if id == c.Self {
-			return false
-		}
-		if id != 0 && c.Alive(id) {
-			_, _, pending, err := c.askSurvey(ctx, id, c.b, c.route.Epoch, 0)
-			return err == nil && pending
-		}
-	}
-	return false
 }
 
 // differing are those of some nodes below which a joining replica that is alive may
@@ -122,6 +105,9 @@ func (c *bringer) lacking(s *survey, m quorum.Mask) (lack quorum.Mask) {
 	}
 	return lack
 }
+
+// messages keeps the memory of messages for the next bucket.
+var messages = sync.Pool{New: func() any { return new([]byte) }}
 
 // carry goes through all records, and brings those that are known to be chosen to
 // whom they lack: which are older than the set, and below a node below which enough
@@ -152,6 +138,9 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 		for i := range to {
 			if lack.Has(i) {
 				if count[i] == 0 {
+					if to[i] == nil {
+						to[i] = (*messages.Get().(*[]byte))[:0]
+					}
 					to[i] = u32(append(to[i], about(askBring, c.b, c.route.Epoch)...), 0)
 				}
 				to[i] = appendEntry(to[i], &entry{hash: e.Hash, key: e.Key, record: e.Record})
@@ -163,6 +152,13 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 	})
 	if err == nil && failed == nil {
 		flush()
+	}
+	if failed == nil { // else one may be on its way still
+		for _, q := range to {
+			if cap(q) > 0 {
+				messages.Put(&q)
+			}
+		}
 	}
 	return errors.Join(err, failed)
 }
@@ -182,7 +178,9 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 		sent += len(q)
 		copy(q[7:], u32(nil, uint32(count[i])))
 		wg.Go(func() {
-			reply, err := c.ask(ctx, c.route.Members[i], slices.Clone(q))
+			began := time.Now()
+			reply, err := c.ask(ctx, c.route.Members[i], q)
+			c.answered(time.Since(began), len(reply) == 2 && reply[1] != 0)
 			switch {
 			case err != nil:
 				errs[i] = err
@@ -236,10 +234,7 @@ func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	for i := range calls {
-		calls[i].Fresh = true // who has just joined holds next to nothing
-	}
-	fates := r.adopt(calls)
+	fates := r.adoptAll(calls)
 	if slices.Contains(fates, fateFailed) { // as if there was something: it may be damaged
 		fates = r.adopt(calls)
 	}

@@ -59,6 +59,7 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 	patient := s.recently() && !s.hurried
 	level, restless := true, s.hurried
 	var todo []uint32
+	busy := false
 	for i, leaf := range leaves {
 		same, quiet := true, true
 		for w := range s.who {
@@ -73,16 +74,21 @@ func (r *Repairer) mend(ctx context.Context, top *topology.Topology, l *comparis
 			todo = append(todo, leaf) // its keys are counted when they are known
 		} else {
 			s.keys++
+			busy = true
 		}
 	}
 	each := max(1, l.most>>l.depth) * aboutVersion
+	before := s.keys
+	purged := map[uint32]struct{}{}
 	for part := range slices.Chunk(todo, int(max(1, maxList/4/each))) {
-		if err := s.mendLeaves(ctx, part); err != nil {
+		if err := s.mendLeaves(ctx, part, purged); err != nil {
 			return false, err
 		}
 	}
 	l.restless = restless && s.tally.failed.Load() == 0
-	return level, nil
+	// What some have purged already and others not yet is no difference.
+	differ := slices.ContainsFunc(todo, func(leaf uint32) bool { _, ok := purged[leaf]; return !ok })
+	return level || !busy && !differ && s.keys == before, nil
 }
 
 // recently reports whether the bucket was found equal not long ago: then what is
@@ -178,7 +184,8 @@ func (s *session) everyone(ctx context.Context, do func(w int) error) error {
 		wg.Go(func() { errs[w] = do(w) })
 	}
 	wg.Wait()
-	err := s.pace.wait(ctx, int(s.bytes.Swap(0)), s.rate)
+	bytes := int(s.bytes.Swap(0))
+	err := errors.Join(s.yield(ctx, bytes), s.pace.wait(ctx, bytes, s.rate))
 	return errors.Join(append(errs, err)...)
 }
 

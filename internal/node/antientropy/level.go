@@ -12,17 +12,18 @@ import (
 // Level says of which tombstones that this node holds all other replicas of the bucket
 // are level with: they durably hold nothing of the key that comes before it, and never
 // will again. None is while one of them does not answer in the bucket's present epoch,
-// or the bucket is on its way.
-func (r *Repairer) Level(ctx context.Context, b unkai.Bucket, gone []replica.Gone) []bool {
-	level := slices.Repeat([]bool{true}, len(gone))
-	none := make([]bool, len(gone))
+// or the bucket is on its way. Of the others it says what they wait for.
+func (r *Repairer) Level(ctx context.Context, b unkai.Bucket, gone []replica.Gone) []replica.Hold {
+	all := func(h replica.Held, id unkai.NodeID) []replica.Hold {
+		return slices.Repeat([]replica.Hold{{Held: h, Node: id}}, len(gone))
+	}
 	route := r.Topology().Route(b)
 	if route.Moving || !slices.Contains(route.Members, r.Self) {
-		return none
+		return all(replica.HeldMove, 0)
 	}
 	for _, id := range route.Members {
 		if id == 0 || id != r.Self && !r.Alive(id) {
-			return none // do not ask the others in vain
+			return all(replica.HeldAway, id) // do not ask the others in vain
 		}
 	}
 	answers := make([][]bool, len(route.Members))
@@ -34,11 +35,18 @@ func (r *Repairer) Level(ctx context.Context, b unkai.Bucket, gone []replica.Gon
 	}
 	wg.Wait()
 	if r.Topology().Route(b).Epoch != route.Epoch {
-		return none
+		return all(replica.HeldMove, 0)
 	}
+	level := all(replica.NotHeld, 0)
 	for i, id := range route.Members {
 		for k := range level {
-			level[k] = level[k] && (id == r.Self || k < len(answers[i]) && answers[i][k])
+			switch {
+			case id == r.Self || level[k].Held != replica.NotHeld:
+			case k >= len(answers[i]):
+				level[k] = replica.Hold{Held: replica.HeldAway, Node: id}
+			case !answers[i][k]:
+				level[k] = replica.Hold{Held: replica.HeldOther, Node: id}
+			}
 		}
 	}
 	return level

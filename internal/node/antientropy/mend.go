@@ -3,9 +3,11 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"slices"
 
 	"unkai"
+	"unkai/internal/core/merkle"
 	"unkai/internal/core/register"
 	"unkai/internal/core/ring"
 	"unkai/internal/node/replica"
@@ -18,14 +20,16 @@ type lack struct {
 	from    int    // who holds it
 	lacking uint64 // who does not, a bit for each
 	chosen  bool   // it is known to be
+	purged  bool   // it is a tombstone that somebody who does not hold it makes up for
 }
 
-// mendLeaves makes the replicas equal in some leaves.
-func (s *session) mendLeaves(ctx context.Context, leaves []uint32) error {
+// mendLeaves makes the replicas equal in some leaves. It notes in which of them somebody
+// holds a tombstone that others have purged, or might as well have.
+func (s *session) mendLeaves(ctx context.Context, leaves []uint32, purged map[uint32]struct{}) error {
 	lists, err := s.lists(ctx, leaves)
 	if errors.Is(err, errTooLarge) && len(leaves) > 1 {
 		half := len(leaves) / 2
-		return errors.Join(s.mendLeaves(ctx, leaves[:half]), s.mendLeaves(ctx, leaves[half:]))
+		return errors.Join(s.mendLeaves(ctx, leaves[:half], purged), s.mendLeaves(ctx, leaves[half:], purged))
 	}
 	if err != nil {
 		return err
@@ -38,6 +42,9 @@ func (s *session) mendLeaves(ctx context.Context, leaves []uint32) error {
 		}
 		switch {
 		case !ok:
+			if l.purged {
+				purged[merkle.Node(l.version.hash, uint(bits.TrailingZeros(uint(s.top.Buckets))), s.depth)] = struct{}{}
+			}
 		case l.chosen:
 			carried[l.from] = append(carried[l.from], l)
 		default:
@@ -78,7 +85,7 @@ func (s *session) lack(lists []list, key string) (lack, bool) {
 		case ok && v.ballot == l.version.ballot:
 			same = append(same, s.who[w])
 		case !ok && l.version.tombstone && l.version.ballot <= lists[w].forgot:
-			// It was purged there, or might as well have been.
+			l.purged = true // there, or might as well have been
 		default:
 			l.lacking |= 1 << w
 		}

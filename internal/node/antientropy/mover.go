@@ -51,11 +51,13 @@ type Replica interface {
 }
 
 const (
-	// atOnce is how many buckets are brought at once.
-	atOnce = 8
+	// atOnce is how many buckets all nodes together bring at once: one waits for the
+	// joining replica's disk while others are read. A node answers few more questions.
+	atOnce = 48
 	// turn is after what time it is looked whether another replica has brought its
-	// buckets, at first; later it is looked less and less often.
-	turn = 20 * time.Millisecond
+	// buckets, at first; later less and less often, but not after more than longTurn.
+	turn     = 20 * time.Millisecond
+	longTurn = 160 * time.Millisecond
 	// look is how often it looks for what failed before.
 	look = time.Second
 )
@@ -99,9 +101,12 @@ func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 func (m *Mover) Run(ctx context.Context) {
 	m.init()
 	for wait := turn; ctx.Err() == nil; {
-		if m.work(ctx) {
+		switch pending, failed := m.work(ctx); {
+		case pending:
+			wait = min(2*wait, longTurn)
+		case failed:
 			wait = min(2*wait, look)
-		} else {
+		default:
 			wait = look
 		}
 		tick := time.NewTimer(wait)
@@ -125,12 +130,13 @@ type departure struct {
 }
 
 // work does what the topology asks for, as far as it can be done now. It reports
-// whether there are buckets that another replica is to bring first.
-func (m *Mover) work(ctx context.Context) (pending bool) {
+// whether there are buckets that another replica is to bring first, and whether some
+// could not be brought.
+func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 	top := m.Topology()
 	m.forget(top)
 	if top.Job != nil && top.Job.Paused {
-		return false
+		return false, false
 	}
 	var todo []departure
 	for b := range top.Buckets {
@@ -144,16 +150,28 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 		}
 	}
 	if len(todo) == 0 {
-		return false
+		return false, false
 	}
 	// First those that this node coordinates: the others wait until it has brought
 	// them, and mostly find that nothing is left to bring.
 	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
 	m.Replica.Settle()
 	var wg sync.WaitGroup
-	var later atomic.Bool
-	slots := make(chan struct{}, atOnce)
-	for _, d := range todo {
+	var trouble atomic.Bool
+	slots := make(chan struct{}, max(2, atOnce/max(1, len(top.Nodes)-1)))
+	own := 0
+	for own < len(todo) && todo[own].turn == 0 {
+		own++
+	}
+	for i := 0; i < len(todo); i++ {
+		if i == own && m.bring == nil { // these are under way; of the others most have to wait
+			others := m.wait(ctx, top, todo[own:])
+			pending = len(others) < len(todo)-own
+			if todo = append(todo[:own], others...); len(others) == 0 {
+				break
+			}
+		}
+		d := todo[i]
 		slots <- struct{}{}
 		if now := m.Topology(); now != top {
 			top = now // other buckets have been switched; this one may be on its way still
@@ -164,36 +182,33 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if m.one(ctx, d.bucket, d.since) {
-				later.Store(true)
+			if !m.one(ctx, d.bucket, d.since) {
+				trouble.Store(true)
 			}
 		})
 	}
 	wg.Wait()
-	return later.Load()
+	return pending, trouble.Load()
 }
 
-// one tries to bring one bucket, and reports whether that is another's turn.
-func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (pending bool) {
+// one tries to bring one bucket, and reports whether it has.
+func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) bool {
 	bring := m.bring
 	if bring == nil {
 		bring = m.bringAll
 	}
 	bytes, err := bring(ctx, b, since)
-	switch {
-	case err == nil:
+	if err == nil {
 		m.settled.Store(b, arrival{since, bytes})
-	case errors.Is(err, errPending):
 		return true
-	default:
-		m.mu.Lock()
-		if m.failed == nil {
-			m.failed = map[unkai.Bucket]unkai.Epoch{}
-		}
-		m.failed[b] = since
-		m.mu.Unlock()
-		m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.failed == nil {
+		m.failed = map[unkai.Bucket]unkai.Epoch{}
+	}
+	m.failed[b] = since
+	m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
 	return false
 }
 
@@ -207,10 +222,15 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 	c := &bringer{
 		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))),
 		spend: func(ctx context.Context, n int) error {
+			if err := m.Repairer.yield(ctx, n); err != nil {
+				return err
+			}
 			return m.pace.wait(ctx, n, func() (int64, error) { return m.allowed(b, since) })
 		},
 	}
-	err = c.bring(ctx)
+	if err = c.bring(ctx); err == nil {
+		err = c.bringFloor(ctx)
+	}
 	m.records.Add(c.moved)
 	return c.bytes, err
 }

@@ -54,3 +54,18 @@ func (p *pace) owe(bytes int, limit int64) time.Duration {
 	p.at = now
 	return time.Duration(p.owed / float64(limit) * float64(time.Second))
 }
+
+// yield waits until bytes that were copied slow nobody down.
+func (r *Repairer) yield(ctx context.Context, bytes int) error {
+	if r.Pace == nil {
+		return nil
+	}
+	return r.Pace.Wait(ctx, bytes)
+}
+
+// answered tells how a receiver took what it was brought.
+func (r *Repairer) answered(took time.Duration, refused bool) {
+	if r.Pace != nil {
+		r.Pace.Answered(took, refused)
+	}
+}

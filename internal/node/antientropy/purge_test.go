@@ -3,6 +3,7 @@ package antientropy_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"unkai"
 	"unkai/internal/node/replica"
@@ -209,4 +210,62 @@ func TestNothingIsNoProof(t *testing.T) {
 	if r.Status != unkai.InDoubt {
 		t.Errorf("somebody has seen what it did, and it says %+v", r)
 	}
+}
+
+// What one replica has forgotten and the others have not yet is no difference: they
+// would only wait for each other's next sweep.
+func TestPurgedByOneIsEqual(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, 16)
+		for i := range 50 {
+			do(c.nodes[0].coordinator, set(fmt.Sprint("k", i), "v"))
+			do(c.nodes[0].coordinator, remove(fmt.Sprint("k", i)))
+		}
+		c.sweep(t, c.nodes[1])
+		c.wantTombstones(t, 50, 0, 50)
+		stop := c.run(t)
+		defer stop()
+		c.demand(t, 9, nil)
+		equal, all := c.ended(t, 9)
+		if equal.Len() != 16 {
+			t.Errorf("%d buckets are equal: %+v", equal.Len(), all)
+		}
+		var brought, settled int64
+		for _, a := range all {
+			brought, settled = brought+a.Brought, settled+a.Settled
+		}
+		for _, n := range c.nodes {
+			if s := n.Stats(); s.Unreconciled > 0 {
+				t.Errorf("node %v takes %d keys for unreconciled", n.id, s.Unreconciled)
+			}
+		}
+		if brought+settled > 0 {
+			t.Errorf("%d records were brought and %d settled", brought, settled)
+		}
+		c.wantTombstones(t, 50, 0, 50)
+	})
+}
+
+// But what differs beside it is mended.
+func TestPurgedByOneHidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, 16)
+		for i := range 50 {
+			do(c.nodes[0].coordinator, set(fmt.Sprint("k", i), "v"))
+			do(c.nodes[0].coordinator, remove(fmt.Sprint("k", i)))
+		}
+		c.sweep(t, c.nodes[1])
+		c.nodes[1].away.Store(true)
+		do(c.nodes[0].coordinator, set("missed", "v"))
+		c.nodes[1].away.Store(false)
+		stop := c.run(t)
+		defer stop()
+		c.demand(t, 9, nil)
+		if equal, all := c.ended(t, 9); equal.Len() != 16 {
+			t.Errorf("%+v", all)
+		}
+		if r := c.held(t, c.nodes[1], "missed"); r.Ballot == 0 {
+			t.Error("what one replica missed was not brought to it")
+		}
+	})
 }

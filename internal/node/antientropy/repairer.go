@@ -33,14 +33,26 @@ type Repairer struct {
 	// Pending reports whether it is this node that will bring a bucket on its way to
 	// its joining replicas, and has not tried yet; nil: never.
 	Pending func(b unkai.Bucket) bool
-	Now     func() int64 // milliseconds since 1970
-	Log     *slog.Logger
+	// Pace has to be waited for after whatever was copied, and is told how it was
+	// received; nil: nobody's.
+	Pace Pacer
+	Now  func() int64 // milliseconds since 1970
+	Log  *slog.Logger
 
 	once     sync.Once
 	verified []verified
 	stats    counters
 	demands  demands
 	wake     chan struct{} // somebody waits for a repair
+}
+
+// Pacer keeps what is copied from slowing clients down.
+type Pacer interface {
+	// Wait waits until bytes that were copied are within what may be.
+	Wait(ctx context.Context, bytes int) error
+	// Answered tells how long a receiver took for what it was brought, and whether it
+	// has refused it.
+	Answered(took time.Duration, refused bool)
 }
 
 // verified is when a bucket was last found equal at all present replicas.
@@ -86,9 +98,6 @@ const (
 	sessions = 8
 	// maxRate is how many bytes a second may be exchanged, on average.
 	maxRate = 32 << 20
-	// countFor is how long buckets are counted before those that are known are
-	// compared.
-	countFor = time.Second
 )
 
 func (r *Repairer) init() {
@@ -146,9 +155,12 @@ func (r *Repairer) Verified(b unkai.Bucket, seats []unkai.Seat) (at int64, ok bo
 	return v.at, true
 }
 
-// Run counts and compares, one after the other, until the context ends.
+// Run counts and compares until the context ends.
 func (r *Repairer) Run(ctx context.Context) {
 	r.init()
+	var counting sync.WaitGroup
+	counting.Go(func() { r.keepCounted(ctx) })
+	defer counting.Wait()
 	// Not at the moment at which everything else that looks every second does.
 	if !sleep(ctx, passEvery*2/7) {
 		return
@@ -158,7 +170,6 @@ func (r *Repairer) Run(ctx context.Context) {
 	var full time.Time // when everything was compared last
 	for {
 		began := time.Now()
-		r.count(ctx)
 		if r.demands.pressed() && time.Since(full) < passEvery {
 			r.pass(ctx, true)
 		} else {
@@ -175,10 +186,10 @@ func (r *Repairer) Run(ctx context.Context) {
 	}
 }
 
-// idle rests as long as it has worked, so that it works for half of its time at most,
-// and then until the tick; or until somebody waits.
+// idle rests for a share of the time that it has worked, and then until the tick; or
+// until somebody waits.
 func (r *Repairer) idle(ctx context.Context, worked time.Duration, tick <-chan time.Time) bool {
-	rested := time.NewTimer(worked)
+	rested := time.NewTimer(worked / restShare)
 	defer rested.Stop()
 	for _, c := range []<-chan time.Time{rested.C, tick} {
 		select {
@@ -200,29 +211,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-t.C:
 		return true
-	}
-}
-
-// count counts the buckets of this node that have to be, for some time.
-func (r *Repairer) count(ctx context.Context) {
-	began := time.Now()
-	top := r.Topology()
-	for b := range top.Buckets {
-		bucket := unkai.Bucket(b)
-		if !slices.Contains(top.Route(bucket).Members, r.Self) || !r.Replica.Unfit(bucket) {
-			continue
-		}
-		err := r.Replica.Count(ctx, bucket)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			r.Log.Debug("a bucket could not be counted; it will be tried again", "bucket", b, "err", err)
-		}
-		r.stats.counted.Add(1)
-		if time.Since(began) > countFor {
-			return
-		}
 	}
 }
 
@@ -301,6 +289,7 @@ func (r *Repairer) pass(ctx context.Context, wanted bool) {
 		})
 	}
 	wg.Wait()
+	r.again(ctx, looks)
 }
 
 // found notes what a comparison has found.
@@ -329,8 +318,8 @@ func (r *Repairer) looks(top *topology.Topology, only bool) (out []comparison) {
 		if only && !wanted || !r.leads(route) {
 			continue
 		}
-		l := comparison{bucket: unkai.Bucket(b), route: route, all: true, mine: r.Replica.Tree(unkai.Bucket(b)), hurried: hurried}
-		l.depth, l.most = l.mine.Depth, l.mine.Records
+		l := r.look(unkai.Bucket(b), route)
+		l.hurried = hurried
 		if !l.mine.Known {
 			l.lacks(counting, r.Self)
 			r.found(&l, false)
@@ -339,6 +328,12 @@ func (r *Repairer) looks(top *topology.Topology, only bool) (out []comparison) {
 		out = append(out, l)
 	}
 	return out
+}
+
+// look begins the comparison of a bucket with what this node holds of it.
+func (r *Repairer) look(b unkai.Bucket, route *topology.Route) comparison {
+	t := r.Replica.Tree(b)
+	return comparison{bucket: b, route: route, all: true, mine: t, depth: t.Depth, most: t.Records}
 }
 
 // errState is what another replica answers that cannot.

@@ -64,6 +64,23 @@ func (r *Repairer) compareRoots(ctx context.Context, looks []comparison) {
 	}
 }
 
+// again asks once more for the roots of the buckets in which all was mended, so that
+// it is known at once that they are equal, and not only after the next pass.
+func (r *Repairer) again(ctx context.Context, looks []comparison) {
+	var mended []comparison
+	for i := range looks {
+		if l := &looks[i]; l.differ && !l.level && l.all && l.err == nil && l.failed == 0 {
+			mended = append(mended, r.look(l.bucket, l.route))
+		}
+	}
+	r.compareRoots(ctx, mended)
+	for i := range mended {
+		if l := &mended[i]; l.all && l.mine.Known && !l.differ {
+			r.found(l, true)
+		}
+	}
+}
+
 func (r *Repairer) askRoots(ctx context.Context, id unkai.NodeID, looks []comparison, which []int) (out []root) {
 	for part := range slices.Chunk(which, maxBuckets) {
 		q := []byte{byte(askRoots)}

@@ -18,14 +18,17 @@ import (
 func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 	in := reader{b: question}
 	a := asked(in.u8())
-	if a == askRoots {
+	switch a {
+	case askRoots:
 		return r.serveRoots(&in)
+	case askPending:
+		return r.servePending(&in)
 	}
 	b, e := in.bucket()
 	if in.short || int(b) >= r.Topology().Buckets {
 		return nil, errShort
 	}
-	if a == askSurvey || a == askBring {
+	if a == askSurvey || a == askBring || a == askFloor {
 		return r.serveMove(&in, a, b, e)
 	}
 	if !r.holds(b, e) {
@@ -62,6 +65,8 @@ func (r *Repairer) serveMove(in *reader, a asked, b unkai.Bucket, e unkai.Epoch)
 		return []byte{byte(stateFenced)}, nil
 	case a == askSurvey:
 		return r.serveSurvey(in, b)
+	case a == askFloor:
+		return r.serveFloor(in, b)
 	default:
 		return r.serveBring(in, b, e)
 	}
@@ -243,6 +248,22 @@ func (r *Repairer) adopt(calls []replica.Call) []fate {
 		}
 	}
 	open.Wait()
+	return r.fates(calls)
+}
+
+// adoptAll does so with many records of one bucket of which it holds next to nothing.
+func (r *Repairer) adoptAll(calls []replica.Call) []fate {
+	var open adoptions
+	open.Add(len(calls))
+	for i := range calls {
+		calls[i].Answered = &open
+	}
+	r.Replica.AdoptAll(calls)
+	open.Wait()
+	return r.fates(calls)
+}
+
+func (r *Repairer) fates(calls []replica.Call) []fate {
 	fates := make([]fate, len(calls))
 	for i := range calls {
 		switch c := &calls[i]; {

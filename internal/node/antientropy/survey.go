@@ -44,9 +44,9 @@ func fold(sums []uint64) []uint64 {
 	return sums[:len(sums)/2]
 }
 
-// survey asks all members of a bucket for their sums. Who should answer and does
-// not is an error only where it joins: of the present ones fewer may be enough.
-func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.Route, level int) (*survey, error) {
+// survey asks those of a bucket's members in who for their sums. Who should answer and
+// does not is an error only where it joins: of the present ones fewer may be enough.
+func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.Route, who quorum.Mask, level int) (*survey, error) {
 	s := &survey{route: route, self: slices.Index(route.Members, r.Self), level: level, sums: make([][]uint64, len(route.Members))}
 	levels, errs := make([]int, len(s.sums)), make([]error, len(s.sums))
 	var wg sync.WaitGroup
@@ -54,8 +54,8 @@ func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.R
 		switch {
 		case i == s.self:
 			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.sumUp(ctx, b, level) })
-		case id != 0 && r.Alive(id):
-			wg.Go(func() { levels[i], s.sums[i], _, errs[i] = r.askSurvey(ctx, id, b, route.Epoch, level) })
+		case id != 0 && who.Has(i) && r.Alive(id):
+			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.askSurvey(ctx, id, b, route.Epoch, level) })
 		}
 	}
 	wg.Wait()
@@ -76,24 +76,24 @@ func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.R
 	return s, nil
 }
 
-func (r *Repairer) askSurvey(ctx context.Context, to unkai.NodeID, b unkai.Bucket, e unkai.Epoch, level int) (int, []uint64, bool, error) {
+func (r *Repairer) askSurvey(ctx context.Context, to unkai.NodeID, b unkai.Bucket, e unkai.Epoch, level int) (int, []uint64, error) {
 	reply, err := r.ask(ctx, to, append(about(askSurvey, b, e), byte(level)))
 	if err != nil {
-		return 0, nil, false, err
+		return 0, nil, err
 	}
 	in := reader{b: reply}
 	if st := state(in.u8()); st != stateOK {
-		return 0, nil, false, errState
+		return 0, nil, errState
 	}
-	pending, at := in.u8() != 0, int(in.u8())
+	at := int(in.u8())
 	sums := make([]uint64, in.list(8, 1<<maxLevel))
 	for i := range sums {
 		sums[i] = in.u64()
 	}
 	if err := in.end(); err != nil || at > level || len(sums) != 1<<at {
-		return 0, nil, false, errors.Join(errShort, err)
+		return 0, nil, errors.Join(errShort, err)
 	}
-	return at, sums, pending, nil
+	return at, sums, nil
 }
 
 func (r *Repairer) serveSurvey(in *reader, b unkai.Bucket) ([]byte, error) {
@@ -107,11 +107,7 @@ func (r *Repairer) serveSurvey(in *reader, b unkai.Bucket) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	pending := byte(0)
-	if r.Pending != nil && r.Pending(b) {
-		pending = 1
-	}
-	out := u32([]byte{byte(stateOK), pending, byte(at)}, uint32(len(sums)))
+	out := u32([]byte{byte(stateOK), byte(at)}, uint32(len(sums)))
 	for _, s := range sums {
 		out = u64(out, s)
 	}
@@ -154,6 +150,9 @@ func (r *Repairer) sumUp(ctx context.Context, b unkai.Bucket, level int) (int, [
 	}
 	for ; level >= 0; level-- {
 		if sums, ok := r.Replica.Sums(nil, b, level, nodesOf(level)); ok {
+			if !slices.ContainsFunc(sums, func(s uint64) bool { return s != 0 }) {
+				return level, sums, nil // who holds nothing does not hold anything durably
+			}
 			return level, sums, r.Replica.Durable()
 		}
 	}

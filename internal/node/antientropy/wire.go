@@ -15,6 +15,7 @@ import (
 //
 //	1  what is asked, and then
 //	roots:    of each bucket  2  bucket   4  epoch
+//	pending:  of each bucket  2  bucket   4  epoch
 //	the others begin with     2  bucket   4  epoch
 //	sums:     1  level        list of     4  node
 //	list:     1  level        list of     4  node
@@ -24,18 +25,20 @@ import (
 //	level:    list of         8  hash     8  ballot   4  epoch    key
 //	survey:   1  level
 //	bring:    list of         entries
+//	floor:    8  forgotten up to
 //
 // Answers:
 //
 //	roots:    of each bucket  1  state    1  depth    8  root   4  records
+//	pending:  of each bucket  1  whether it is about to bring it
 //	the others begin with     1  state
 //	sums:     list of         8  sum
 //	list:     8  forgotten up to   list of  versions
 //	records:  list of         entries; those that did not fit, or have changed, are left out
 //	adopt:    list of         1  fate
-//	settle:   nothing more
+//	settle, floor: nothing more
 //	level:    of each         1  whether it is
-//	survey:   1  whether it will bring the bucket   1  level   list of   8  sum
+//	survey:   1  level    list of     8  sum
 //	bring:    1  whether one could not be taken over
 //
 //	key:      1  length, and so many bytes
@@ -54,6 +57,8 @@ const (
 	askLevel
 	askSurvey
 	askBring
+	askFloor
+	askPending
 )
 
 // state is how a replica stands to a question about a bucket.

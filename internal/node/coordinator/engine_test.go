@@ -155,6 +155,8 @@ func (e *engine) Ingest(unkai.Bucket, iter.Seq2[store.Entry, error]) error {
 
 func (e *engine) Drop(unkai.Bucket) error { panic("not asked for here") }
 
+func (e *engine) RaiseFloor(unkai.Bucket, unkai.Ballot) error { panic("not asked for here") }
+
 func (e *engine) Purge(unkai.Bucket, uint64, []byte, unkai.Ballot) error {
 	panic("not asked for here")
 }

@@ -108,7 +108,7 @@ func (c *Coordinator) found(w *work, r *round) bool {
 	if !ok {
 		return c.fail(w, r, unkai.Result{Status: unkai.Failed, Err: ErrMoved})
 	}
-	p.Seat = self.Seat
+	p.Seat, p.Epoch = self.Seat, r.route.Epoch
 	local := register.State{Promised: call.Seen, Accepted: call.Found.Record.Ballot, Epoch: call.Found.Record.Epoch}
 	if call.Status != replica.OK { // damaged, say: the others have to know
 		local, call.Found = register.State{}, store.Found{}
@@ -210,7 +210,6 @@ func (r *round) overdue() bool {
 func (c *Coordinator) ask(w *work, r *round, members quorum.Mask, fill func(*ask)) bool {
 	q := c.poll(w, r.route, r.proposer.Phase)
 	q.round, r.poll, r.phase, q.tally = r, q, polling, r.proposer.Tally
-	q.thorough = r.proposer.HasMoved()
 	decided := q.send(members, func(a *ask) {
 		a.Epoch, a.Bucket, a.Hash, a.Key, a.NoValue, a.Access = r.route.Epoch, r.call.Bucket, r.hash, r.key, false, store.NoAccess
 		fill(a)
@@ -355,8 +354,8 @@ func (q *poll) holding() (m quorum.Mask) {
 // restart tries a round again that could not get enough, if that has a chance.
 func (c *Coordinator) restart(w *work, r *round, q *poll) bool {
 	p := &r.proposer
-	r.heard = max(r.heard, p.Tally.Seen)                           // this node's replica may have missed far more than one ballot
-	hopeless := !q.stale && p.Tally.Seen <= p.Ballot && !p.Doubt() // nobody was faster: they are away, or full
+	r.heard = max(r.heard, p.Tally.Seen)                          // this node's replica may have missed far more than one ballot
+	hopeless := !q.stale && p.Tally.Seen < p.Ballot && !p.Doubt() // nobody was faster: they are away, or full
 	r.tries++
 	if hopeless || r.tries > maxTries || r.overdue() {
 		if p.Phase == register.Accepting && !p.Doubt() && q.err != nil && !q.stale {
@@ -389,10 +388,8 @@ func (c *Coordinator) pause(r *round) time.Duration {
 func (c *Coordinator) reprepare(w *work, r *round) bool {
 	r.reclaim()
 	r.top, r.now = c.cfg.Topology(), c.cfg.Now()
-	was := r.route.Epoch
-	if r.route = r.top.Route(r.call.Bucket); r.route.Epoch != was {
-		r.proposer.Moved()
-	}
+	r.route = r.top.Route(r.call.Bucket)
+	r.proposer.Epoch = r.route.Epoch
 	if r.self = c.own(r.route); r.self < 0 {
 		return c.giveUp(w, r, ErrMoved)
 	}

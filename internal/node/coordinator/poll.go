@@ -32,9 +32,6 @@ type poll struct {
 	left  bool // the leader needs it no more
 	err   error
 	stale bool // somebody is in another epoch
-	// thorough has it wait for who may show a value that a quorum does not: else it
-	// would not be known what became of that.
-	thorough bool
 }
 
 // ask is the question to one member.
@@ -175,9 +172,6 @@ func (q *poll) decided() bool {
 	case register.Confirming:
 		return q.open == 0 || q.chosen()
 	case register.Preparing:
-		if q.thorough && t.Best < t.First && q.open > 0 {
-			return q.route.Prepare.Never(t.No | t.Lost)
-		}
 		return q.route.Prepare.Enough(t.Yes) || q.route.Prepare.Never(t.No|t.Lost)
 	default:
 		return q.route.Write.Enough(t.Yes) || q.route.Write.Never(t.No|t.Lost)
@@ -237,6 +231,6 @@ func (q *poll) recycle() {
 		clear(q.asks)
 	}
 	q.work, q.round, q.task, q.route = nil, nil, nil, nil
-	q.tally, q.asked, q.over, q.left, q.err, q.stale, q.thorough = register.Tally{}, 0, false, false, nil, false, false
+	q.tally, q.asked, q.over, q.left, q.err, q.stale = register.Tally{}, 0, false, false, nil, false
 	q.c.polls.Put(q)
 }

@@ -29,39 +29,44 @@ func (r *Local) adopt(c *Call) bool {
 		l.Unlock()
 		return true
 	}
-	var f store.Found
-	var err error
-	floor := r.engine.Floor(c.Bucket)
-	// The engine looks for itself whether there is a record, and says ErrConflict then.
-	fresh := c.Fresh && floor == 0
-	c.Fresh = false
-	if !fresh {
-		f, err = r.engine.Head(c.Bucket, c.Hash, c.Key)
-	}
+	f, err := r.engine.Head(c.Bucket, c.Hash, c.Key)
 	heal := err != nil && r.mayHeal(c, err)
 	if err != nil && !heal {
 		l.Unlock()
 		r.counters.failed.Add(1)
 		return c.fail(Failed, fmt.Errorf("adopt: %w", err))
 	}
+	floor := r.engine.Floor(c.Bucket) // after the record: a purge raises it first
 	if heal {
 		floor = 0 // it counts only for keys without a record
 	}
-	if r.topology().Forgotten(c.Under) || !comesAfter(c, &f, floor) {
+	rec, fate := r.adopted(c, &f, floor)
+	if fate != Pending {
 		l.Unlock()
-		c.Status = OK
+		if c.Status = fate; fate == Refused {
+			return r.refuse(c, c.Seen)
+		}
 		return true
 	}
-	old := state(&f, floor)
+	return r.write(c, l, &f, rec, c.Fetched, c.Accessed, heal)
+}
+
+// adopted decides whether what c brings takes the place of what there is of its key. It
+// gives the record to be written; or OK, or Refused, and there is nothing to be done.
+func (r *Local) adopted(c *Call, f *store.Found, floor unkai.Ballot) (store.Record, Status) {
+	if r.topology().Forgotten(c.Under) || !comesAfter(c, f, floor) {
+		return store.Record{}, OK
+	}
+	old := state(f, floor)
 	s, ok := old.Accept(c.Ballot, 0)
 	if !ok {
-		l.Unlock()
-		return r.refuse(c, old.Promised)
+		c.Seen = old.Promised
+		return store.Record{}, Refused
 	}
 	c.Seen, c.Adopted = s.Promised, true
-	return r.write(c, l, &f, store.Record{
+	return store.Record{
 		Ballot: s.Accepted, Promise: s.Promised, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
-	}, c.Fetched, c.Accessed, heal)
+	}, Pending
 }
 
 // comesAfter reports whether the record in c is something that this replica lacks. A
@@ -129,6 +134,25 @@ func (r *Local) Forgot(b unkai.Bucket) unkai.Ballot {
 		return 0 // the floor may be higher than what is durable
 	}
 	return r.engine.Floor(b)
+}
+
+// Floor is Forgot, or higher: it may not be durable yet.
+func (r *Local) Floor(b unkai.Bucket) unkai.Ballot { return r.engine.Floor(b) }
+
+// RaiseFloor has this replica take over what another one has forgotten of a bucket, as
+// if it had done so itself. Too high a floor harms nobody: keys of which nothing is held
+// need higher ballots.
+func (r *Local) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
+	if r.dropping[b].Load() {
+		return errDropping
+	}
+	if r.Forgot(b) >= at {
+		return nil
+	}
+	if err := r.engine.RaiseFloor(b, at); err != nil {
+		return fmt.Errorf("take over what was forgotten: %w", err)
+	}
+	return nil
 }
 
 // Under passes the records of a bucket that are under some nodes of its tree to

@@ -39,17 +39,6 @@ func TestAdopt(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	want("k", "a", ballot(5), 2)
-	for _, b := range []uint64{4, 5, 6} { // as if there were none
-		c := h.call("fresh")
-		c.Ballot, c.Under, c.Fresh, c.Item = ballot(b), 2, true, unkai.Item{Value: []byte("x"), CAS: uint64(ballot(b))}
-		if !h.Adopt(c) || c.Status != replica.OK || c.Adopted != (b != 5) {
-			t.Errorf("fresh at ballot %d: %+v", b, c)
-		}
-		want("fresh", "x", ballot(b), 2)
-		if b == 4 {
-			h.adopt(t, "fresh", "x", ballot(5), 2)
-		}
-	}
 	for _, b := range []uint64{4, 5} {
 		if c := h.adopt(t, "k", "old", ballot(b), 2); c.Status != replica.OK || c.Adopted {
 			t.Errorf("ballot %d again: %+v", b, c)

@@ -59,10 +59,8 @@ type Call struct {
 	Fetched  bool
 	Accessed uint32
 
-	// Of an Adopt: the epoch under which the record was accepted, and whether it is
-	// worth trying first as if there were none of the key.
+	// Of an Adopt: the epoch under which the record was accepted.
 	Under unkai.Epoch
-	Fresh bool
 
 	// Answered hears of an answer that was not there when the method returned.
 	Answered Answered
@@ -99,13 +97,16 @@ type Local struct {
 	engine   store.Engine
 	self     unkai.NodeID
 	topology func() *topology.Topology
-	locks    [1024]lock
+	locks    [locks]lock
 	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
 	dropping []atomic.Bool  // per bucket: everything in it is being forgotten
 	trees    []tree         // per bucket
 	wounds   wounds
 	counters counters
 }
+
+// locks is how many locks the keys share.
+const locks = 1024
 
 // lock makes reading a key's state, deciding, writing and counting one step. The
 // engine takes its own locks inside of it, and then a tree its; nothing else is ever
@@ -327,13 +328,16 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	if r.member(r.topology().Route(b)) {
 		return nil
 	}
-	defer r.trees[b].forget()
+	t := &r.trees[b]
 	if r.engine.Floor(b) == 0 && r.empty(b) {
+		t.emptied(r.skip())
 		return nil // a drop is a write
 	}
 	if err := r.engine.Drop(b); err != nil {
+		t.forget()
 		return fmt.Errorf("forget bucket %d: %w", b, err)
 	}
+	t.emptied(r.skip())
 	r.unharmed(b)
 	return nil
 }

@@ -162,8 +162,11 @@ func TestFence(t *testing.T) {
 
 func (h *house) sweeper(now int64, may bool, expired *[]string) *replica.Sweeper {
 	return &replica.Sweeper{
-		Replica: h.Local, Now: func() int64 { return now }, Level: func(_ context.Context, _ unkai.Bucket, gone []replica.Gone) []bool {
-			return slices.Repeat([]bool{may}, len(gone))
+		Replica: h.Local, Now: func() int64 { return now }, Level: func(_ context.Context, _ unkai.Bucket, gone []replica.Gone) []replica.Hold {
+			if may {
+				return make([]replica.Hold, len(gone))
+			}
+			return slices.Repeat([]replica.Hold{{Held: replica.HeldAway, Node: 7}}, len(gone))
 		},
 		Expire: func(keys [][]byte) {
 			for _, k := range keys {
@@ -192,11 +195,19 @@ func TestPurgeLeavesAFloor(t *testing.T) {
 		h.accept(t, fmt.Sprint("here", i), "x", ballot(1), 0)
 	}
 	var expired []string
-	h.sweepAll(t, h.sweeper(1000, false, &expired))
+	s := h.sweeper(1000, false, &expired)
+	h.sweepAll(t, s)
 	if s := h.engine.Stats(); s.Tombstones != 100 || s.Items != 100 {
 		t.Fatalf("purged although it may not: %+v", s)
 	}
-	h.sweepAll(t, h.sweeper(1000, true, &expired))
+	if w := s.Waiting(); len(w) != 1 || w[0].Held != replica.HeldAway || w[0].Node != 7 || w[0].Items != 100 || w[0].Bytes < 100*6 {
+		t.Errorf("what waits is said to be %+v", w)
+	}
+	s.Level = h.sweeper(0, true, nil).Level
+	h.sweepAll(t, s)
+	if w := s.Waiting(); len(w) > 0 {
+		t.Errorf("nothing waits any more but %+v", w)
+	}
 	if s := h.engine.Stats(); s.Tombstones != 0 || s.Items != 100 || h.Stats().Purged != 100 {
 		t.Fatalf("%+v, %+v", s, h.Stats())
 	}

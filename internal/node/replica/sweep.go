@@ -28,12 +28,15 @@ type Sweeper struct {
 	// items; another one does it else. Nil: it is.
 	Mine func(unkai.Bucket) bool
 	// Level says of which tombstones of a bucket all other replicas have something that
-	// makes up for them, so that they may be forgotten; see docs/decisions/0016.
-	Level func(ctx context.Context, b unkai.Bucket, gone []Gone) []bool
+	// makes up for them, so that they may be forgotten, and what the others wait for;
+	// see docs/decisions/0016.
+	Level func(ctx context.Context, b unkai.Bucket, gone []Gone) []Hold
 	// Now is the clock, in milliseconds since 1970.
 	Now func() int64
 	// Failed hears of a bucket that could not be swept; it is tried again.
 	Failed func(unkai.Bucket, error)
+
+	waiting waiting
 }
 
 const (
@@ -126,6 +129,7 @@ type Gone struct {
 	Key    []byte
 	Ballot unkai.Ballot // 0: it only promises
 	Epoch  unkai.Epoch
+	size   int // of key and record, in bytes
 }
 
 // Sweep goes through one bucket once.
@@ -136,10 +140,11 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 
 // sweep reports also whether there was something to forget, and it could not be.
 func (s *Sweeper) sweep(ctx context.Context, b unkai.Bucket) (vain bool, err error) {
-	w := sweep{Sweeper: s, bucket: b, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
+	w := sweep{Sweeper: s, bucket: b, waits: map[Hold]Waits{}, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
 	due := &s.Replica.due[b]
 	due.Store(0) // what is written from here on notes itself again
 	err = w.scan(ctx)
+	s.waiting.set(b, w.waits)
 	if err != nil {
 		w.remember(1)
 		err = fmt.Errorf("sweep bucket %d: %w", b, err)
@@ -163,6 +168,7 @@ type sweep struct {
 	husks   []Gone // what only promises, and what was flushed: they need not be
 	kept    int    // tombstones that could not be forgotten
 	forgot  int    // and that were
+	waits   map[Hold]Waits
 }
 
 func (w *sweep) remember(at int64) {
@@ -190,7 +196,9 @@ func (w *sweep) scan(ctx context.Context) error {
 // see decides what is to be done about a record.
 func (w *sweep) see(e *store.Entry) {
 	rec := &e.Record
-	gone := func() Gone { return Gone{e.Hash, slices.Clone(e.Key), rec.Ballot, rec.Epoch} }
+	gone := func() Gone {
+		return Gone{e.Hash, slices.Clone(e.Key), rec.Ballot, rec.Epoch, len(e.Key) + store.EncodedLen(rec)}
+	}
 	switch {
 	case rec.Ballot == 0 || w.top.Forgotten(rec.Epoch):
 		w.husks = append(w.husks, gone())
@@ -223,9 +231,11 @@ func (w *sweep) flush(ctx context.Context, least int) error {
 		return ctx.Err()
 	}
 	var forget []Gone
-	for i, ok := range w.Level(ctx, w.bucket, w.dead) {
-		if ok {
+	for i, hold := range w.Level(ctx, w.bucket, w.dead) {
+		if hold.Held == NotHeld {
 			forget = append(forget, w.dead[i])
+		} else {
+			count(w.waits, hold, 1, int64(w.dead[i].size))
 		}
 	}
 	w.forgot, w.kept = w.forgot+len(forget), w.kept+len(w.dead)-len(forget)

@@ -23,6 +23,8 @@ import (
 type tree struct {
 	mu   sync.Mutex
 	sums *merkle.Tree // nil: not known
+	// blind: records were passed over that were damaged when the bucket was counted.
+	blind bool
 	// While the bucket is being counted: last is what has become of the keys that
 	// changed while the snapshot was taken, whether that shows them or not; later
 	// are the changes since.
@@ -30,6 +32,7 @@ type tree struct {
 	later   *merkle.Tree
 	still   bool // no purge may begin
 	purging int  // purges under way
+	bulk    int  // adoptions of many at once under way; no purge may begin
 	life    int  // times it was made unknown
 
 	counting atomic.Bool
@@ -44,6 +47,12 @@ type outcome struct {
 // change counts that a key's record has given way to another.
 func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 	t.mu.Lock()
+	t.count(hash, key, old, next)
+	t.mu.Unlock()
+}
+
+// count is change under the tree's lock.
+func (t *tree) count(hash uint64, key []byte, old, next unkai.Ballot) {
 	if t.sums != nil {
 		t.sums.Change(hash, old, next)
 	}
@@ -52,7 +61,6 @@ func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 	} else if t.later != nil {
 		t.later.Change(hash, old, next)
 	}
-	t.mu.Unlock()
 }
 
 // mayPurge begins a purge, unless a snapshot is being taken: a purge and a write
@@ -61,11 +69,35 @@ func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 func (t *tree) mayPurge() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.still {
+	if t.still || t.bulk > 0 {
 		return false
 	}
 	t.purging++
 	return true
+}
+
+// mayBulk begins an adoption of many records at once, unless a purge is under way: that
+// raises the floor and takes a record away between two looks at them.
+func (t *tree) mayBulk() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.purging > 0 {
+		return false
+	}
+	t.bulk++
+	return true
+}
+
+// bulkDone ends an adoption of many records, and counts those that were new.
+func (t *tree) bulkDone(calls []*Call) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bulk--
+	for _, c := range calls {
+		if c.applied() {
+			t.count(c.Hash, c.Key, 0, c.write.Record.Ballot)
+		}
+	}
 }
 
 // purged ends a purge, which has removed the record or not.
@@ -87,9 +119,33 @@ func (t *tree) forget() {
 	t.mu.Unlock()
 }
 
+// emptied notes that nothing of the bucket is left, and nothing is written to it now.
+func (t *tree) emptied(skip uint) {
+	t.forget()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.purging == 0 { // else what was removed is still to be counted
+		t.sums, t.blind = merkle.New(skip, merkle.MinDepth), false
+	}
+}
+
+// deepen gives a tree at least a depth if that costs nothing.
+func (t *tree) deepen(skip uint, least int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sums == nil || t.sums.Records() > 0 || t.sums.Root() != 0 {
+		return false
+	}
+	if t.sums.Depth() < least {
+		t.sums = merkle.New(skip, least)
+	}
+	return true
+}
+
 // Tree is a look at the sums of a bucket.
 type Tree struct {
 	Known   bool // if not, ask again when the bucket has been counted
+	Blind   bool // the sums are without records that were damaged when it was counted
 	Depth   int
 	Records int64
 	Root    uint64
@@ -103,7 +159,7 @@ func (r *Local) Tree(b unkai.Bucket) Tree {
 	if t.sums == nil {
 		return Tree{}
 	}
-	return Tree{Known: true, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
+	return Tree{Known: true, Blind: t.blind, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
 }
 
 // Sums appends the sums of nodes of a level of a bucket's tree. It reports false
@@ -154,7 +210,11 @@ func (r *Local) Count(ctx context.Context, b unkai.Bucket) error {
 
 // CountTo is Count of a bucket whose tree shall have at least a depth.
 func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
-	t, depth := &r.trees[b], r.guessDepth()
+	t := &r.trees[b]
+	if least > 0 && t.deepen(r.skip(), least) {
+		return nil
+	}
+	depth := r.guessDepth()
 	if !t.counting.CompareAndSwap(false, true) {
 		return nil
 	}
@@ -220,13 +280,14 @@ func (t *tree) hold(ctx context.Context) error {
 func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]outcome, life int, t *tree, depth int) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	sum := merkle.New(r.skip(), depth)
-	n := 0
+	n, blind := 0, false
 	for e, err := range s.All() {
 		if n++; n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(err, store.ErrDamaged) {
-			continue // nobody knows what it was; the others will see that it is not here
+			blind = true // nobody knows what it was; the others will see that it is not here
+			continue
 		}
 		if err != nil {
 			return err
@@ -244,7 +305,7 @@ func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]out
 		return errForgotten
 	}
 	sum.Add(t.later)
-	t.sums, t.later = sum, nil
+	t.sums, t.later, t.blind = sum, nil, blind
 	return nil
 }
 

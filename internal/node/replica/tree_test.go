@@ -221,9 +221,11 @@ func TestTreeGrows(t *testing.T) {
 	h.checkTrees(t)
 }
 
-// A bucket that was dropped is counted anew.
-func TestDroppedBucketIsUnknown(t *testing.T) {
-	h := open(t)
+// Of a bucket that was dropped it is known that it holds nothing, and what comes later
+// is counted; also by a deeper tree, which costs nothing then.
+func TestDroppedBucketHoldsNothing(t *testing.T) { houses(t, dropOne) }
+
+func dropOne(t *testing.T, h *house) {
 	h.acceptWait(t, "k", ballot(1))
 	b := h.call("k").Bucket
 	if err := h.Count(t.Context(), b); err != nil {
@@ -239,14 +241,15 @@ func TestDroppedBucketIsUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.top.Store(mine)
-	if h.Tree(b).Known {
-		t.Error("it is still known")
+	if tree := h.Tree(b); !tree.Known || tree.Records != 0 || tree.Root != 0 {
+		t.Errorf("%+v", tree)
 	}
-	if err := h.Count(t.Context(), b); err != nil {
+	if err := h.CountTo(t.Context(), b, 7); err != nil {
 		t.Fatal(err)
 	}
-	if tree := h.Tree(b); tree.Records != 0 || tree.Root != 0 {
-		t.Errorf("%+v", tree)
+	h.acceptWait(t, "k", ballot(2))
+	if tree, want := h.Tree(b), h.scanned(t, b, 7); tree.Depth != 7 || tree.Records != 1 || tree.Root != want.Root() {
+		t.Errorf("%+v, and should have the root %x", tree, want.Root())
 	}
 }
 

@@ -89,7 +89,9 @@ func (e *Engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: e.backgroundError,
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			e.warn("a block of the store is damaged", "details", info.String())
+			details, _, _ := strings.Cut(info.String(), "\n") // what follows is where in the program
+			e.warn("a block of the store is damaged: keys in it are healed by the other replicas as they are noticed; to be rid of it look at the disk, stop this node, empty its store, and start it again",
+				"details", details)
 		},
 		DiskSlow: func(info pebble.DiskSlowInfo) {
 			e.warn("the disk is slow", "details", info.String())

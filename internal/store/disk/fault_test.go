@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -276,6 +277,27 @@ func TestShortWrite(t *testing.T) {
 		checkSurvivors(t, r, acked, l.written)
 		mustClose(t, r)
 	}
+}
+
+// TestNoRoomAhead: a log that cannot have all its room at once is written all the same.
+func TestNoRoomAhead(t *testing.T) {
+	ahead := &trap{kinds: func(op errorfs.Op) bool { return op.Kind == errorfs.OpFilePreallocate }, at: 1, lasts: true, err: syscall.ENOSPC}
+	ahead.armed.Store(true)
+	cfg := small(errorfs.Wrap(vfs.Default, ahead)) // in memory nothing is
+	cfg.Dir = filepath.Join(t.TempDir(), "store")
+	e := mustOpen(t, cfg)
+	l := newLedger()
+	scribble(t, e, l, rand.New(rand.NewPCG(1, 1)), 50)
+	barrier(t, e)
+	acked := l.snapshot()
+	if !ahead.sprung.Load() {
+		t.Error("nothing was asked for ahead of time")
+	}
+	mustClose(t, e)
+	cfg.FS = vfs.Default
+	e = mustOpen(t, cfg)
+	checkSurvivors(t, e, acked, l.written)
+	mustClose(t, e)
 }
 
 // TestFull: little free disk refuses growth and nothing else, and it passes.

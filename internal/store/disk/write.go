@@ -141,6 +141,23 @@ func (e *Engine) raiseFloor(b unkai.Bucket, at unkai.Ballot) {
 // Floor implements store.Engine.
 func (e *Engine) Floor(b unkai.Bucket) unkai.Ballot { return unkai.Ballot(e.floors[b].Load()) }
 
+// RaiseFloor implements store.Engine.
+func (e *Engine) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
+	err := e.exclusive(func() error {
+		batch := e.db.NewBatch()
+		key := floorKey(b)
+		if err := batch.Set(key, sealNumber(key, max(e.floors[b].Load(), uint64(at))), nil); err != nil {
+			return err
+		}
+		return e.once(batch)
+	})
+	if err != nil {
+		return fmt.Errorf("raising the floor of bucket %d: %w", b, err)
+	}
+	e.raiseFloor(b, at) // no earlier: who asks for it relies on it
+	return nil
+}
+
 // Barrier implements store.Engine.
 func (e *Engine) Barrier(w *store.Write) {
 	w.Next, w.Err = nil, nil

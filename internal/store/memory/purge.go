@@ -26,13 +26,7 @@ func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, ballot unkai.Bal
 	if !s.own(p, at.t, always) {
 		return errFull
 	}
-	promise := uint64(at.head.promise())
-	for floor := &e.floors[b]; ; {
-		now := floor.Load()
-		if now >= promise || floor.CompareAndSwap(now, promise) {
-			break
-		}
-	}
+	e.raiseFloor(b, uint64(at.head.promise()))
 	s.discount(p, &at.head)
 	s.remove(p, at)
 	s.releaseRecord(p, at.loc, &at.head)
@@ -40,6 +34,21 @@ func (e *Engine) Purge(b unkai.Bucket, hash uint64, key []byte, ballot unkai.Bal
 		s.clearTables(p)
 	}
 	return nil
+}
+
+// RaiseFloor implements store.Engine.
+func (e *Engine) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
+	e.raiseFloor(b, uint64(at))
+	return nil
+}
+
+func (e *Engine) raiseFloor(b unkai.Bucket, at uint64) {
+	for floor := &e.floors[b]; ; {
+		now := floor.Load()
+		if now >= at || floor.CompareAndSwap(now, at) {
+			return
+		}
+	}
 }
 
 // purgeDamaged removes what is damaged and can be told to be the key's.

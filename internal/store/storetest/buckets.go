@@ -493,6 +493,11 @@ func testPurge(t *testing.T, open Open) {
 	if f := e.Floor(3); f != floor {
 		t.Errorf("a write moved the floor to %v", f)
 	}
+	for at, want := range map[unkai.Ballot]unkai.Ballot{floor - 1: floor, floor + 9: floor + 9} {
+		if err := e.RaiseFloor(3, at); err != nil || e.Floor(3) < want {
+			t.Errorf("the floor raised to %v is %v, want %v (%v)", at, e.Floor(3), want, err)
+		}
+	}
 }
 
 // sortedKeys are the keys of m in order.

@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T, opts Options) store.Engine) {
 		{"Access", testAccess},
 		{"Unsynced", testUnsynced},
 		{"Order", testOrder},
+		{"WriteAll", testWriteAll},
+		{"WriteAllRaces", testWriteAllRaces},
 		{"Counters", testCounters},
 		{"Races", testRaces},
 		{"Scan", testScan},
