@@ -37,6 +37,7 @@ type held struct {
 	// spoilt, if not nil, is what the disk has in the place of the record by now: who
 	// reads it finds that it is damaged.
 	spoilt []byte
+	apart  bool // the damage is in the value, at which Head does not look
 }
 
 func (d *Disk) bucket(b unkai.Bucket) *bucket {
@@ -220,7 +221,7 @@ func name(b unkai.Bucket, key []byte) string { return fmt.Sprintf("%d %s", b, ke
 func (e *Engine) Get(b unkai.Bucket, _ uint64, key, dst []byte, a store.Access) (store.Found, []byte, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f, err := e.find(b, key)
+	f, err := e.find(b, key, false)
 	if err != nil {
 		return f, dst, err
 	}
@@ -237,13 +238,13 @@ func (e *Engine) Get(b unkai.Bucket, _ uint64, key, dst []byte, a store.Access) 
 func (e *Engine) Head(b unkai.Bucket, _ uint64, key []byte) (store.Found, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f, err := e.find(b, key)
+	f, err := e.find(b, key, true)
 	f.Record.Item.Value = nil
 	return f, err
 }
 
-// find gives the record with its own value. The lock is held.
-func (e *Engine) find(b unkai.Bucket, key []byte) (store.Found, error) {
+// find gives the record with its own value, or all but that. The lock is held.
+func (e *Engine) find(b unkai.Bucket, key []byte, head bool) (store.Found, error) {
 	if err := e.broken(); err != nil {
 		return store.Found{}, err
 	}
@@ -251,7 +252,7 @@ func (e *Engine) find(b unkai.Bucket, key []byte) (store.Found, error) {
 	if !ok {
 		return store.Found{}, nil
 	}
-	if k.spoilt != nil {
+	if k.spoilt != nil && (!head || !k.apart) {
 		e.stats.Damaged++
 		return store.Found{}, k.damage(string(key))
 	}
@@ -283,11 +284,15 @@ func (e *Engine) write(w *store.Write) error {
 	key, b := string(w.Key), w.Bucket
 	was := e.now.bucket(b).records[key]
 	switch old := &was.record; {
-	case was.spoilt != nil && !w.Heal:
-		return was.damage(key)
-	case was.spoilt == nil && (w.Heal || old.Ballot != w.Expect || old.Promise != w.Promised):
+	case w.Heal && was.spoilt == nil:
 		return store.ErrConflict
-	case e.full && grows(old, &w.Record):
+	case w.Heal:
+	case was.spoilt != nil && !was.apart:
+		return was.damage(key)
+	case old.Ballot != w.Expect || old.Promise != w.Promised:
+		return store.ErrConflict
+	}
+	if e.full && grows(&was.record, &w.Record) {
 		return fmt.Errorf("simulated disk: %w", store.ErrFull)
 	}
 	h := held{hash: w.Hash, record: w.Record}

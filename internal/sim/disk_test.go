@@ -70,7 +70,7 @@ func TestSpoiltRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 100 {
-			if e.Spoil(rng, 0, false) != "k" {
+			if e.Spoil(rng, 0, false, false) != "k" {
 				t.Fatal("it was not spoilt")
 			}
 			if v, err := e.read(); !errors.Is(err, store.ErrDamaged) {
@@ -91,7 +91,17 @@ func TestSpoiltRecords(t *testing.T) {
 		if err := e.write("x", true); !errors.Is(err, store.ErrConflict) {
 			t.Errorf("what is whole can be healed: %v", err)
 		}
-		e.Spoil(rng, 0, true)
+		e.Spoil(rng, 0, false, true)
+		if _, err := e.read(); !errors.Is(err, store.ErrDamaged) {
+			t.Errorf("a value that is damaged reads %v", err)
+		}
+		if f, err := e.Head(0, 0, []byte("k")); f.Record.Ballot != e.last || err != nil {
+			t.Errorf("the head of it is %v, %v", f.Record, err)
+		}
+		if err := e.write("w", false); err != nil {
+			t.Errorf("it cannot be replaced: %v", err)
+		}
+		e.Spoil(rng, 0, true, false)
 		if v, err := e.read(); v != "w" || err != nil {
 			t.Errorf("it reads %q, %v", v, err)
 		}

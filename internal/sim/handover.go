@@ -249,7 +249,7 @@ func (w *World) ask(running bool, wish admin.Wish) {
 			switch {
 			case !w.cfg.Calm:
 			case running && !errors.Is(err, admin.ErrConflict):
-				w.fail(fmt.Errorf("%w: it is job %d: %v", errUnclean, job.ID, err))
+				w.fail(errors.Join(fmt.Errorf("%w: it is job %d", errUnclean, job.ID), err))
 			case !running && err != nil:
 				w.fail(fmt.Errorf("the job was not begun: %w", err))
 			}

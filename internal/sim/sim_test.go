@@ -19,7 +19,6 @@ import (
 var (
 	seed   = flag.Uint64("seed", 0, "run only the world of this seed")
 	seeds  = flag.Int("seeds", 6, "how many worlds to run")
-	deeds  = flag.Int("deeds", 1, "x")
 	length = flag.Duration("length", 2*time.Minute, "how long things go wrong in each, in its own time")
 	log    = flag.String("log", "", "write everything that happens to files of this name, with a number for each run")
 )

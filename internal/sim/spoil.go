@@ -14,6 +14,9 @@ import (
 	"unkai/internal/store"
 )
 
+// sumLen is how long the checksum is at the end of a record.
+const sumLen = 4
+
 // damage is what a reader of a spoilt record is told.
 func (h *held) damage(key string) error {
 	if _, err := store.DecodeRecord([]byte(key), h.spoilt); err != nil {
@@ -22,13 +25,19 @@ func (h *held) damage(key string) error {
 	panic("a record that was spoilt can be read")
 }
 
-// spoil flips some bits of a record.
-func (h *held) spoil(rng *rand.Rand, key string) {
+// spoil flips some bits of a record, or of its value only if that is kept apart.
+func (h *held) spoil(rng *rand.Rand, key string, apart bool) {
 	whole := store.AppendRecord(nil, []byte(key), &h.record)
+	from, end := 0, 8*len(whole)
+	if value := h.record.Item.Value; apart && len(value) > 0 {
+		h.apart = true
+		end -= 8 * sumLen
+		from = end - 8*len(value)
+	}
 	for {
 		h.spoilt = bytes.Clone(whole)
 		for range 1 + rng.IntN(3) {
-			bit := rng.IntN(8 * len(whole))
+			bit := from + rng.IntN(end-from)
 			h.spoilt[bit/8] ^= 1 << (bit % 8)
 		}
 		if _, err := store.DecodeRecord([]byte(key), h.spoilt); errors.Is(err, store.ErrDamaged) {
@@ -38,9 +47,10 @@ func (h *held) spoil(rng *rand.Rand, key string) {
 }
 
 // Spoil flips bits of one durable record of a bucket, and says of which key; "" if
-// there is none. A latent damage is not seen before the disk is opened again: until
-// then the engine has the record in its memory.
-func (e *Engine) Spoil(rng *rand.Rand, b unkai.Bucket, latent bool) (key string) {
+// there is none. Damage may be latent: it is not seen before the disk is opened again,
+// until when the engine has the record in its memory. Or it is in a value only, kept
+// apart, of which Head tells nothing.
+func (e *Engine) Spoil(rng *rand.Rand, b unkai.Bucket, latent, apart bool) (key string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.dead {
@@ -58,7 +68,7 @@ func (e *Engine) Spoil(rng *rand.Rand, b unkai.Bucket, latent bool) (key string)
 		return "" // it is about to go
 	}
 	h := e.disk.bucket(b).records[key]
-	h.spoil(rng, key)
+	h.spoil(rng, key, apart)
 	e.disk.bucket(b).records[key] = h
 	if !latent {
 		e.now.bucket(b).records[key] = h
@@ -150,7 +160,7 @@ func (w *World) spoil(h *host) {
 		if len(members) < 3 || slices.Contains(members, 0) || !slices.Contains(members, n.ID()) || w.spoiltAt(b, h) {
 			continue
 		}
-		key := h.engine.Spoil(r, b, latent)
+		key := h.engine.Spoil(r, b, latent, w.cfg.Memory && w.chance(500)) // as internal/store/memory keeps them
 		if key == "" {
 			continue
 		}

@@ -472,7 +472,7 @@ func TestDamageBelowTheFloor(t *testing.T) {
 			high := unkai.MakeBallot(1<<40, 1)
 			done := make(chan error, 1)
 			h.Engine.Write(&store.Write{Bucket: c.Bucket, Hash: 1, Key: []byte("other"), Record: store.Record{Promise: high}, Done: told(done)})
-			if err := errors.Join(<-done, h.Engine.Purge(c.Bucket, 1, []byte("other"), 0)); err != nil {
+			if err := errors.Join(<-done, h.Purge(c.Bucket, 1, []byte("other"), 0)); err != nil {
 				t.Fatal(err)
 			}
 			h.damage(key)
