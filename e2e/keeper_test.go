@@ -240,9 +240,7 @@ func (c *cluster) equal() {
 				return fmt.Errorf("%w: %s", err, out)
 			}
 		}
-		from := time.Now()
 		out, err := c.unkai(c.members[0], "repair")
-		c.t.Log(time.Since(from), out, err)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}

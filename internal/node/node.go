@@ -41,7 +41,7 @@ type Node struct {
 
 	dir         *directory
 	book        *book
-	network     peer.Network
+	network     vouched
 	port        *peer.Port // nil when the network is another's
 	replicas    room
 	operations  room
@@ -75,6 +75,7 @@ type Node struct {
 	state        string // why the node is not ready; "" when it is
 	err          error
 	restored     bool // the data directory is an older copy
+	unasked      bool // or it may be: nobody could be asked
 }
 
 // opsPerConn is how many operations of a connection may run at once, on average
@@ -138,6 +139,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	n.network.waits.Store(n.unasked)
 	if err := n.openRooms(); err != nil {
 		return err
 	}
@@ -336,7 +338,7 @@ func (n *Node) openRooms() error {
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
 	n.gateway = gateway.New(gateway.Config{
-		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: n.network,
+		Local: n.coordinator, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{
