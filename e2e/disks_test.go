@@ -70,7 +70,7 @@ func (c *cluster) does(at *member, args ...string) {
 	c.t.Helper()
 	eventually(c.t, "unkai "+strings.Join(args, " "), func() error {
 		out, err := c.unkai(at, args...)
-		if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 3) {
+		if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 3) {
 			c.t.Fatalf("unkai %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 		return err
@@ -127,7 +127,14 @@ func TestDiskWiped(t *testing.T) {
 				if out := c.ask(c.members[0], "nodes"); !strings.Contains(out, replace) {
 					t.Errorf("unkai nodes does not say what to do:\n%s", out)
 				}
-				c.members[0].says(t, "bring it back, detach it, have one of them replace it")
+				eventually(t, "the first manager says what it waits for", func() error {
+					for _, m := range c.members {
+						if strings.Contains(m.output.String(), "bring it back, detach it, have one of them replace it") {
+							return nil
+						}
+					}
+					return errNotYet
+				})
 				command := []string{"replace", lost, begun, "--yes", "--wait"}
 				if way == "detach" {
 					command = []string{"detach", lost, "--yes", "--wait"}
