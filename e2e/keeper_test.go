@@ -109,7 +109,7 @@ func (k *keeper) work(r *rand.Rand, nodes []*member, keys []*kept) {
 		if wires[at] == nil {
 			wires[at], _ = dial(nodes[at].process) // it may be away
 		}
-		var err error = errNotYet
+		err := errNotYet
 		if wires[at] != nil {
 			if err = keys[r.IntN(len(keys))].ask(wires[at], r); hungUp(err) {
 				wires[at].Close()
@@ -118,7 +118,7 @@ func (k *keeper) work(r *rand.Rand, nodes []*member, keys []*kept) {
 		}
 		k.note(err)
 		if err != nil {
-			time.Sleep(5 * time.Millisecond) // so that who is away is not asked all the time
+			pause(5 * time.Millisecond) // so that who is away is not asked all the time
 		}
 	}
 }
@@ -240,9 +240,7 @@ func (c *cluster) equal() {
 				return fmt.Errorf("%w: %s", err, out)
 			}
 		}
-		from := time.Now()
 		out, err := c.unkai(c.members[0], "repair")
-		c.t.Log(time.Since(from), out, err)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}

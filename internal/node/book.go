@@ -88,15 +88,27 @@ func (b *book) older() bool {
 func (b *book) tellOwn(addr string, now int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// What it has heard of it knows of: then it began anew.
-	before := max(b.known[b.self].Told, b.heard)
-	own := address{addr, max(now, before+1), before}
+	own := b.own(addr, now)
 	// Durable before others hear of it.
 	if err := b.save(own); err != nil {
 		return err
 	}
 	b.known[b.self], b.told = own, true
 	return nil
+}
+
+// tellUnsaved is tellOwn for who may have an older copy of the book, as nobody could be
+// asked: what that knows of itself stays there until somebody has compared it.
+func (b *book) tellUnsaved(addr string, now int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known[b.self], b.told = b.own(addr, now), true
+}
+
+func (b *book) own(addr string, now int64) address {
+	// What it has heard of it knows of: then it began anew.
+	before := max(b.known[b.self].Told, b.heard)
+	return address{addr, max(now, before+1), before}
 }
 
 // learn takes notice of addresses that are newer than those known. Its error may

@@ -96,3 +96,40 @@ func TestBookOfAnEarlierTime(t *testing.T) {
 		}
 	}
 }
+
+// Who could ask nobody compares what it knew when it started, however often it has
+// started, and however long it has been there since.
+func TestBookOfWhoCouldAskNobody(t *testing.T) {
+	dir := t.TempDir()
+	open := func(name string, self unkai.NodeID) *book {
+		b, err := openBook(atomicFile(filepath.Join(dir, name)), self, func(unkai.NodeID, string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b, other := open("book", 7), open("other", 8)
+	if err := b.tellOwn("a:1", 1000); err != nil {
+		t.Fatal(err)
+	}
+	old, err := b.file.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.tellOwn("a:1", 2000), other.learn(b.all())); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.file.Save(old); err != nil { // the copy is put back
+		t.Fatal(err)
+	}
+	for start := range int64(3) {
+		b = open("book", 7)
+		b.tellUnsaved("a:1", 3000+start)
+	}
+	if err := other.learn(b.all()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.learn(other.all()); !errors.Is(err, errOlder) {
+		t.Errorf("it hears %v", err)
+	}
+}

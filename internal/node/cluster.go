@@ -69,7 +69,7 @@ func (r *room) close() { r.to.Store(nil) }
 // they are open.
 func (n *Node) openPeers() error {
 	if n.cfg.Network != nil {
-		n.network = n.cfg.Network(n.id)
+		n.network.Network = n.cfg.Network(n.id)
 	} else {
 		secret, err := n.peerKey()
 		if err != nil {
@@ -87,7 +87,7 @@ func (n *Node) openPeers() error {
 		if err != nil {
 			return fmt.Errorf("open the port for other nodes: %w", err)
 		}
-		n.network, n.port = p, p
+		n.network.Network, n.port = p, p
 	}
 	controls := newServed(n.serveControl)
 	decrees := newServed(func(from unkai.NodeID, question []byte) ([]byte, error) {
@@ -316,6 +316,8 @@ func (n *Node) greetOne(ctx context.Context, id unkai.NodeID, h *hello) {
 		n.fail(err)
 	} else if err != nil {
 		n.log.Warn("what another node knows could not be kept", "node", id.String(), "err", err)
+	} else if h.Book != nil && n.network.waits.Load() {
+		n.vouch(id)
 	}
 }
 
@@ -392,7 +394,7 @@ func (n *Node) remote(id unkai.NodeID) *replica.Remote {
 	if r, ok := n.remotes.Load(id); ok {
 		return r.(*replica.Remote)
 	}
-	r, _ := n.remotes.LoadOrStore(id, replica.NewRemote(n.network, id, n.cfg.RequestTimeout/2))
+	r, _ := n.remotes.LoadOrStore(id, replica.NewRemote(&n.network, id, n.cfg.RequestTimeout/2))
 	return r.(*replica.Remote)
 }
 

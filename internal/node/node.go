@@ -42,7 +42,7 @@ type Node struct {
 
 	dir         *directory
 	book        *book
-	network     peer.Network
+	network     vouched
 	port        *peer.Port // nil when the network is another's
 	replicas    room
 	operations  room
@@ -79,6 +79,7 @@ type Node struct {
 	state        string // why the node is not ready; "" when it is
 	err          error
 	restored     bool // the data directory is an older copy
+	unasked      bool // or it may be: nobody could be asked
 }
 
 // opsPerConn is how many operations of a connection may run at once, on average
@@ -142,6 +143,7 @@ func (n *Node) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	n.network.waits.Store(n.unasked)
 	if err := n.openRooms(); err != nil {
 		return err
 	}
@@ -341,7 +343,7 @@ func (n *Node) openRooms() error {
 	})
 	pacer := n.newPacer()
 	n.gateway = gateway.New(gateway.Config{
-		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: n.network,
+		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{

@@ -38,8 +38,12 @@ func (n *Node) recall(ctx context.Context) error {
 		for _, addr := range n.cfg.Join {
 			seeds = append(seeds, func(ctx context.Context) (unkai.NodeID, error) { return n.network.Introduce(ctx, addr) })
 		}
-		if !n.recallFrom(ctx, known) { // all addresses may have changed
-			n.recallFrom(ctx, seeds)
+		asked := n.recallFrom(ctx, known) || n.recallFrom(ctx, seeds) // all addresses may have changed
+		n.unasked = !asked && len(known)+len(seeds) > 0
+		if n.unasked {
+			n.log.Warn("no other node could be asked what it remembers of this one; it takes part when one has answered", "nodes", len(known))
+			n.book.tellUnsaved(n.peerAddress(), n.since)
+			return nil
 		}
 		if n.restored = n.book.older(); n.restored && n.cfg.Restored {
 			n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
@@ -51,6 +55,17 @@ func (n *Node) recall(ctx context.Context) error {
 		}
 	}
 	return n.book.tellOwn(n.peerAddress(), n.since)
+}
+
+// vouch has this node take part, now that another has told what it remembers of it.
+func (n *Node) vouch(by unkai.NodeID) {
+	if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
+		n.log.Warn("that this node is there could not be noted; it will be tried again", "err", err)
+		return
+	}
+	if n.network.waits.Swap(false) {
+		n.log.Info("another node was asked what it remembers of this one: it takes part", "node", by.String())
+	}
 }
 
 // find finds out whom to ask.
@@ -266,7 +281,11 @@ func (m marks) set(e marked, n uint64) error {
 // stillHere notes that this node is still there, where an old copy of its store or of its
 // directory will not have it.
 func (n *Node) stillHere() {
-	err := n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+	var err error
+	// Others compare what they remember with what this node told before this life.
+	if !n.network.waits.Load() {
+		err = n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+	}
 	if e, ok := n.engine.(marked); ok {
 		err = errors.Join(err, marks{n.dir.file(markFile)}.set(e, e.Mark()+1))
 	}

@@ -23,7 +23,7 @@ func (c company) Alive(id unkai.NodeID) bool { return c.alive[id] }
 func TestSilenceIsCountedWithoutGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := company{alive: map[unkai.NodeID]bool{}}
-		s := &steward{n: &Node{id: 1, network: c}, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
+		s := &steward{n: &Node{id: 1, network: vouched{Network: c}}, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
 		top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
 		top, err := top.Join(topology.Node{ID: 2, Weight: 1})
 		if err != nil {

@@ -1,0 +1,52 @@
+package node
+
+import (
+	"sync/atomic"
+
+	"unkai"
+	"unkai/internal/peer"
+)
+
+// vouched is the network of a node that could ask nobody, when it started, what others
+// remember of it. Its directory may be an older copy. Until one of them has answered it
+// says hello and nothing else: it neither votes nor asks for votes.
+type vouched struct {
+	peer.Network
+	waits atomic.Bool
+}
+
+// Call implements peer.Network.
+func (v *vouched) Call(to unkai.NodeID, c *peer.Call) {
+	if c.Kind != peer.Control && v.waits.Load() {
+		c.Reply, c.Err = c.Reply[:0], peer.ErrDown
+		c.Done.CallDone(c)
+		return
+	}
+	v.Network.Call(to, c)
+}
+
+// Alive implements peer.Network.
+func (v *vouched) Alive(id unkai.NodeID) bool { return !v.waits.Load() && v.Network.Alive(id) }
+
+// Handle implements peer.Network.
+func (v *vouched) Handle(kind peer.Kind, h peer.Handler) {
+	if kind != peer.Control {
+		h = &hushed{v, h}
+	}
+	v.Network.Handle(kind, h)
+}
+
+// hushed answers for a handler that waits.
+type hushed struct {
+	v  *vouched
+	to peer.Handler
+}
+
+// Serve implements peer.Handler.
+func (h *hushed) Serve(q *peer.Request) {
+	if h.v.waits.Load() {
+		q.Refuse("this node waits for another to tell what it remembers of it; ask again")
+		return
+	}
+	h.to.Serve(q)
+}
