@@ -217,7 +217,11 @@ func (n *Node) joinAt(ctx context.Context, addr string, again bool) (*topology.T
 	if a, err := n.askControl(ctx, id, control{Hello: n.hello()}); err != nil {
 		return nil, err
 	} else if a.Hello != nil {
-		if err := n.book.learn(a.Hello.Book); err != nil {
+		err := n.book.learn(a.Hello.Book)
+		if again && errors.Is(err, errOlder) { // its clock was ahead; it begins anew in any case
+			err = n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -79,7 +79,6 @@ type Node struct {
 	state        string // why the node is not ready; "" when it is
 	err          error
 	restored     bool // the data directory is an older copy
-	unasked      bool // or it may be: nobody could be asked
 }
 
 // opsPerConn is how many operations of a connection may run at once, on average
@@ -136,6 +135,9 @@ func (n *Node) open(ctx context.Context) error {
 	if err := n.openManager(ctx); err != nil {
 		return err
 	}
+	if len(n.topology().Nodes) == 1 { // whoever else is in the book has gone for good
+		n.vouch(n.id)
+	}
 	began := time.Now()
 	if err := n.openStore(ctx); err != nil {
 		return err
@@ -143,7 +145,6 @@ func (n *Node) open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n.network.waits.Store(n.unasked)
 	if err := n.openRooms(); err != nil {
 		return err
 	}

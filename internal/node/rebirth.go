@@ -31,17 +31,9 @@ const (
 func (n *Node) recall(ctx context.Context) error {
 	if _, err := os.Stat(string(n.dir.file(topologyFile))); err == nil {
 		n.setState("asking other nodes what they remember of this one")
-		var known, seeds []find
-		for _, id := range n.others() {
-			known = append(known, func(context.Context) (unkai.NodeID, error) { return id, nil })
-		}
-		for _, addr := range n.cfg.Join {
-			seeds = append(seeds, func(ctx context.Context) (unkai.NodeID, error) { return n.network.Introduce(ctx, addr) })
-		}
-		asked := n.recallFrom(ctx, known) || n.recallFrom(ctx, seeds) // all addresses may have changed
-		n.unasked = !asked && len(known)+len(seeds) > 0
-		if n.unasked {
-			n.log.Warn("no other node could be asked what it remembers of this one; it takes part when one has answered", "nodes", len(known))
+		if others := len(n.others()) + len(n.cfg.Join); others > 0 && !n.askAround(ctx) {
+			n.log.Warn("no other node could be asked what it remembers of this one; it takes part when one has answered", "known", others)
+			n.network.waits.Store(true)
 			n.book.tellUnsaved(n.peerAddress(), n.since)
 			return nil
 		}
@@ -57,14 +49,30 @@ func (n *Node) recall(ctx context.Context) error {
 	return n.book.tellOwn(n.peerAddress(), n.since)
 }
 
-// vouch has this node take part, now that another has told what it remembers of it.
+// askAround asks the others what they remember, and reports whether any has answered.
+func (n *Node) askAround(ctx context.Context) bool {
+	var known, seeds []find
+	for _, id := range n.others() {
+		known = append(known, func(context.Context) (unkai.NodeID, error) { return id, nil })
+	}
+	for _, addr := range n.cfg.Join {
+		seeds = append(seeds, func(ctx context.Context) (unkai.NodeID, error) { return n.network.Introduce(ctx, addr) })
+	}
+	return n.recallFrom(ctx, known) || n.recallFrom(ctx, seeds) // all addresses may have changed
+}
+
+// vouch has this node take part, now that another has told what it remembers of it, or
+// there is no other.
 func (n *Node) vouch(by unkai.NodeID) {
+	if !n.network.waits.Load() {
+		return
+	}
 	if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
 		n.log.Warn("that this node is there could not be noted; it will be tried again", "err", err)
 		return
 	}
 	if n.network.waits.Swap(false) {
-		n.log.Info("another node was asked what it remembers of this one: it takes part", "node", by.String())
+		n.log.Info("this node takes part in its cluster now", "asked", by.String())
 	}
 }
 
@@ -180,6 +188,18 @@ func (n *Node) reborn(ctx context.Context) error {
 		return nil // nobody else relies on what it promised
 	}
 	n.setState("waiting for the managers to begin a new incarnation of this node")
+	for n.network.waits.Load() { // its directory may be older, too, and its manager with it
+		if !n.askAround(ctx) {
+			if !sleep(ctx, joinRetry) {
+				return ctx.Err()
+			}
+			continue
+		}
+		if n.book.older() {
+			return errOlder
+		}
+		n.vouch(n.id)
+	}
 	for {
 		limited, cancel := context.WithTimeout(ctx, changeLimit)
 		_, err := n.manager.Change(limited, func(t *topology.Topology) (topology.Topology, error) { return t.Reborn(n.id) })

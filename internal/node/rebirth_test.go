@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"unkai/internal/admin"
 	"unkai/internal/node"
@@ -122,4 +123,48 @@ func TestWhoIsLeftOfADirectoryBeginsAnew(t *testing.T) {
 	}
 	stop(t, all[1])
 	dial(t, all[2]).check(100)
+}
+
+// Not even if its clock was ahead when it last told the others that it was there.
+func TestAnEmptiedDirectoryWhoseClockWasAhead(t *testing.T) {
+	all := cluster(t, 2, plain)
+	dir := t.TempDir()
+	ahead := func(by time.Duration) *node.Node {
+		return built(t, func(c *node.Config) {
+			c.Data, c.Store = dir, node.Disk
+			c.Now = func() int64 { return time.Now().Add(by).UnixMilli() }
+		}, all[0].Peer())
+	}
+	last := ahead(time.Hour)
+	settled(t, 3, append(all, last)...)
+	stop(t, last)
+	for _, name := range []string{"store", "topology", "decree", "mark", "book", "ballots"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last = ahead(0)
+	if i := incarnation(t, settled(t, 3, append(all, last)...), last); i < 2 {
+		t.Errorf("incarnation %d", i)
+	}
+}
+
+// Who is left alone waits for nobody, whomever it knew before.
+func TestTheLastMemberStartsAlone(t *testing.T) {
+	dir := t.TempDir()
+	first := member(t, node.Disk, dir)
+	other := member(t, node.Disk, t.TempDir(), first.Peer())
+	settled(t, 2, first, other)
+	dial(t, first).fill(0, 50)
+	_, j := begin(t, first, "detach", other.ID().String())
+	if done := ended(t, first, j.ID); done.State != admin.JobDone {
+		t.Fatalf("%+v", done)
+	}
+	gone := other.Peer()
+	stop(t, other)
+	stop(t, first)
+	first = member(t, node.Disk, dir, gone)
+	c := dial(t, first)
+	c.check(50)
+	c.fill(50, 60)
 }
