@@ -21,18 +21,22 @@ import (
 // A change is counted under its key's lock, after the engine has applied it. A purge
 // has no key's lock, and says so beforehand.
 type tree struct {
-	mu   sync.Mutex
-	sums *merkle.Tree // nil: not known
+	// What a write touches is one line of the processor's cache.
+	mu     sync.Mutex
+	known  bool // sums are
+	noting bool // last or later is not nil
+	still  bool // no purge may begin
+	sums   merkle.Tree
 	// While the bucket is being counted: last is what has become of the keys that
 	// changed while the snapshot was taken, whether that shows them or not; later
 	// are the changes since.
 	last    map[string]outcome
 	later   *merkle.Tree
-	still   bool // no purge may begin
-	purging int  // purges under way
-	life    int  // times it was made unknown
+	purging int // purges under way
+	life    int // times it was made unknown
 
 	counting atomic.Bool
+	_        [24]byte
 }
 
 // outcome is what has become of a key.
@@ -44,15 +48,22 @@ type outcome struct {
 // change counts that a key's record has given way to another.
 func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 	t.mu.Lock()
-	if t.sums != nil {
+	if t.known {
 		t.sums.Change(hash, old, next)
 	}
-	if t.last != nil {
-		t.last[string(key)] = outcome{hash, next}
-	} else if t.later != nil {
-		t.later.Change(hash, old, next)
+	if t.noting {
+		t.note(hash, key, old, next)
 	}
 	t.mu.Unlock()
+}
+
+// note notes a change for who is counting the bucket.
+func (t *tree) note(hash uint64, key []byte, old, next unkai.Ballot) {
+	if t.last != nil {
+		t.last[string(key)] = outcome{hash, next}
+	} else {
+		t.later.Change(hash, old, next)
+	}
 }
 
 // mayPurge begins a purge, unless a snapshot is being taken: a purge and a write
@@ -82,7 +93,10 @@ func (t *tree) purged(v *Gone, removed bool) {
 // see. Whoever is counting it begins again.
 func (t *tree) forget() {
 	t.mu.Lock()
-	t.sums, t.later = nil, nil
+	t.known, t.sums = false, merkle.Tree{}
+	if t.later = nil; t.last == nil {
+		t.noting = false
+	}
 	t.life++
 	t.mu.Unlock()
 }
@@ -100,7 +114,7 @@ func (r *Local) Tree(b unkai.Bucket) Tree {
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil {
+	if !t.known {
 		return Tree{}
 	}
 	return Tree{Known: true, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
@@ -112,7 +126,7 @@ func (r *Local) Sums(dst []uint64, b unkai.Bucket, level int, nodes iter.Seq[uin
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil || level > t.sums.Depth() {
+	if !t.known || level > t.sums.Depth() {
 		return dst, false
 	}
 	for n := range nodes {
@@ -130,7 +144,7 @@ func (r *Local) Unfit(b unkai.Bucket) bool {
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil {
+	if !t.known {
 		return true
 	}
 	fit := t.sums.Fit()
@@ -161,7 +175,7 @@ func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	defer t.counting.Store(false)
 	t.mu.Lock()
 	life := t.life
-	if t.sums != nil {
+	if t.known {
 		depth = t.sums.Fit()
 	}
 	t.mu.Unlock()
@@ -172,7 +186,7 @@ func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	}
 	if err != nil {
 		t.mu.Lock()
-		t.later = nil
+		t.later, t.noting = nil, false
 		t.mu.Unlock()
 		return fmt.Errorf("count bucket %d: %w", b, err)
 	}
@@ -200,7 +214,7 @@ func (t *tree) hold(ctx context.Context) error {
 		t.mu.Lock()
 		t.still = true
 		if t.purging == 0 {
-			t.last = map[string]outcome{}
+			t.last, t.noting = map[string]outcome{}, true
 		}
 		ready := t.last != nil
 		t.mu.Unlock()
@@ -244,7 +258,7 @@ func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]out
 		return errForgotten
 	}
 	sum.Add(t.later)
-	t.sums, t.later = sum, nil
+	t.sums, t.known, t.later, t.noting = *sum, true, nil, false
 	return nil
 }
 

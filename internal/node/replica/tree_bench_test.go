@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"unkai"
 	"unkai/internal/core/merkle"
@@ -146,11 +147,25 @@ func acceptMany(b *testing.B, r *Local, n int, counter *uint64) {
 	}
 }
 
+// A tree takes whole lines of the processor's cache, and what a write touches is one.
+func TestTreeIsLaidOutForWrites(t *testing.T) {
+	const line = 64
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("addresses are shorter here")
+	}
+	if got := unsafe.Sizeof(tree{}); got%line != 0 {
+		t.Errorf("a tree has %d bytes", got)
+	}
+	if got := unsafe.Offsetof(tree{}.sums) + unsafe.Sizeof(merkle.Tree{}); got > line {
+		t.Errorf("what a write touches ends at %d", got)
+	}
+}
+
 // BenchmarkTreeChange is what a write pays for a tree that is kept, alone.
 func BenchmarkTreeChange(b *testing.B) {
 	r := benchReplica(b, func() (store.Engine, error) { return memory.Open(memory.Config{Buckets: benchBuckets}) })
 	for k := range r.trees {
-		r.trees[k].sums = merkle.New(r.skip(), merkle.DepthFor(1000))
+		r.trees[k].sums, r.trees[k].known = *merkle.New(r.skip(), merkle.DepthFor(1000)), true
 	}
 	hash := uint64(1)
 	key := []byte("key")
@@ -171,7 +186,7 @@ func BenchmarkTreeMemory(b *testing.B) {
 				trees := make([]tree, benchBuckets)
 				depth := merkle.DepthFor(int64(records / benchBuckets))
 				for k := range trees {
-					trees[k].sums = merkle.New(10, depth)
+					trees[k].sums = *merkle.New(10, depth)
 				}
 				hash := uint64(1)
 				for range records {
@@ -182,7 +197,7 @@ func BenchmarkTreeMemory(b *testing.B) {
 				outgrown := 0
 				for k := range trees { // as the next count would make them
 					if fit := trees[k].sums.Fit(); fit > trees[k].sums.Depth() {
-						trees[k].sums = merkle.New(10, fit)
+						trees[k].sums = *merkle.New(10, fit)
 						outgrown++
 					} else if fit < trees[k].sums.Depth() {
 						trees[k].sums.Fold(fit)
