@@ -44,21 +44,21 @@ func Digest(hash uint64, b unkai.Ballot) uint64 {
 
 // Tree is the tree of one bucket. Make it with New.
 type Tree struct {
-	skip    uint // bits of a hash that tell the bucket
-	depth   int
 	leaves  []uint64
 	root    uint64
 	records int64
+	skip    uint8 // bits of a hash that tell the bucket
+	depth   uint8
 }
 
 // New is the tree of an empty bucket, whose number is the first skip bits of its
 // keys' hashes.
 func New(skip uint, depth int) *Tree {
-	return &Tree{skip: skip, depth: depth, leaves: make([]uint64, 1<<depth)}
+	return &Tree{skip: uint8(skip), depth: uint8(depth), leaves: make([]uint64, 1<<depth)}
 }
 
 // Depth is how often the bucket is halved down to a leaf.
-func (t *Tree) Depth() int { return t.depth }
+func (t *Tree) Depth() int { return int(t.depth) }
 
 // Records is how many records the tree counts.
 func (t *Tree) Records() int64 { return t.records }
@@ -68,7 +68,7 @@ func (t *Tree) Root() uint64 { return t.root }
 
 // Node is the node of a level under which the keys with that hash are. Level 0 is
 // the root's.
-func (t *Tree) Node(hash uint64, level int) uint32 { return Node(hash, t.skip, level) }
+func (t *Tree) Node(hash uint64, level int) uint32 { return Node(hash, uint(t.skip), level) }
 
 // Node is Tree.Node, of every tree of a bucket that has skip bits.
 func Node(hash uint64, skip uint, level int) uint32 {
@@ -87,7 +87,7 @@ func (t *Tree) Change(hash uint64, old, next unkai.Ballot) {
 		d += Digest(hash, next)
 		t.records++
 	}
-	t.leaves[t.Node(hash, t.depth)] += d
+	t.leaves[t.Node(hash, int(t.depth))] += d
 	t.root += d
 }
 
@@ -105,7 +105,7 @@ func (t *Tree) Sum(level int, node uint32) (sum uint64) {
 	if level == 0 {
 		return t.root
 	}
-	below := t.depth - level
+	below := int(t.depth) - level
 	for _, s := range t.leaves[node<<below : (node+1)<<below] {
 		sum += s
 	}
@@ -118,7 +118,7 @@ func (t *Tree) Fold(depth int) {
 	for i := range leaves {
 		leaves[i] = t.Sum(depth, uint32(i))
 	}
-	t.leaves, t.depth = leaves, depth
+	t.leaves, t.depth = leaves, uint8(depth)
 }
 
 // Fit is the depth that the tree should have by now: its own, unless that is too
@@ -126,8 +126,8 @@ func (t *Tree) Fold(depth int) {
 // counting anew, a lesser one only Fold.
 func (t *Tree) Fit() int {
 	want := DepthFor(t.records)
-	if want > t.depth || want < t.depth-1 {
+	if want > t.Depth() || want < t.Depth()-1 {
 		return want
 	}
-	return t.depth
+	return t.Depth()
 }

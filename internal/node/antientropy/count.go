@@ -8,9 +8,14 @@ import (
 	"unkai"
 )
 
-// restShare is how long is rested after a bucket was counted, and after a pass, as a
-// share of the time that took: who asks for keys meanwhile comes through.
-const restShare = 4
+const (
+	// restShare is how long is rested after counting for a while, and after a pass, as a
+	// share of the time that took: who asks for keys meanwhile comes through.
+	restShare = 4
+	// countFor is that while. To rest after each bucket would take long on a machine on
+	// which who wakes has to wait for a processor.
+	countFor = 50 * time.Millisecond
+)
 
 // keepCounted counts the buckets of this node that have to be, beside the passes,
 // until the context ends: what a node missed is not found before, so it does not wait
@@ -37,6 +42,7 @@ func (r *Repairer) keepCounted(ctx context.Context) {
 // count goes through all buckets once. It reports false when the context has ended.
 func (r *Repairer) count(ctx context.Context) bool {
 	top := r.Topology()
+	worked := time.Duration(0)
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
 		if !slices.Contains(top.Route(bucket).Members, r.Self) || !r.Replica.Unfit(bucket) {
@@ -51,9 +57,13 @@ func (r *Repairer) count(ctx context.Context) bool {
 			r.Log.Debug("a bucket could not be counted; it will be tried again", "bucket", b, "err", err)
 		}
 		r.stats.counted.Add(1)
-		if took := time.Since(began); took > 0 && !sleep(ctx, took/restShare) {
+		if worked += time.Since(began); worked < countFor {
+			continue
+		}
+		if !sleep(ctx, worked/restShare) {
 			return false
 		}
+		worked = 0
 	}
 	return true
 }

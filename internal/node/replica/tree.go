@@ -21,21 +21,25 @@ import (
 // A change is counted under its key's lock, after the engine has applied it. A purge
 // has no key's lock, and says so beforehand.
 type tree struct {
-	mu   sync.Mutex
-	sums *merkle.Tree // nil: not known
+	// What a write touches is one line of the processor's cache.
+	mu     sync.Mutex
+	known  bool // sums are
+	noting bool // last or later is not nil
+	still  bool // no purge may begin
 	// blind: records were passed over that were damaged when the bucket was counted.
 	blind bool
+	sums  merkle.Tree
 	// While the bucket is being counted: last is what has become of the keys that
 	// changed while the snapshot was taken, whether that shows them or not; later
 	// are the changes since.
 	last    map[string]outcome
 	later   *merkle.Tree
-	still   bool // no purge may begin
-	purging int  // purges under way
-	bulk    int  // adoptions of many at once under way; no purge may begin
-	life    int  // times it was made unknown
+	purging int // purges under way
+	bulk    int // adoptions of many at once under way; no purge may begin
+	life    int // times it was made unknown
 
 	counting atomic.Bool
+	_        [16]byte
 }
 
 // outcome is what has become of a key.
@@ -53,12 +57,19 @@ func (t *tree) change(hash uint64, key []byte, old, next unkai.Ballot) {
 
 // count is change under the tree's lock.
 func (t *tree) count(hash uint64, key []byte, old, next unkai.Ballot) {
-	if t.sums != nil {
+	if t.known {
 		t.sums.Change(hash, old, next)
 	}
+	if t.noting {
+		t.note(hash, key, old, next)
+	}
+}
+
+// note notes a change for who is counting the bucket.
+func (t *tree) note(hash uint64, key []byte, old, next unkai.Ballot) {
 	if t.last != nil {
 		t.last[string(key)] = outcome{hash, next}
-	} else if t.later != nil {
+	} else {
 		t.later.Change(hash, old, next)
 	}
 }
@@ -114,7 +125,10 @@ func (t *tree) purged(v *Gone, removed bool) {
 // see. Whoever is counting it begins again.
 func (t *tree) forget() {
 	t.mu.Lock()
-	t.sums, t.later = nil, nil
+	t.known, t.sums = false, merkle.Tree{}
+	if t.later = nil; t.last == nil {
+		t.noting = false
+	}
 	t.life++
 	t.mu.Unlock()
 }
@@ -125,7 +139,7 @@ func (t *tree) emptied(skip uint) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.purging == 0 { // else what was removed is still to be counted
-		t.sums, t.blind = merkle.New(skip, merkle.MinDepth), false
+		t.sums, t.known, t.blind = *merkle.New(skip, merkle.MinDepth), true, false
 	}
 }
 
@@ -133,11 +147,11 @@ func (t *tree) emptied(skip uint) {
 func (t *tree) deepen(skip uint, least int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil || t.sums.Records() > 0 || t.sums.Root() != 0 {
+	if !t.known || t.sums.Records() > 0 || t.sums.Root() != 0 {
 		return false
 	}
 	if t.sums.Depth() < least {
-		t.sums = merkle.New(skip, least)
+		t.sums = *merkle.New(skip, least)
 	}
 	return true
 }
@@ -156,7 +170,7 @@ func (r *Local) Tree(b unkai.Bucket) Tree {
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil {
+	if !t.known {
 		return Tree{}
 	}
 	return Tree{Known: true, Blind: t.blind, Depth: t.sums.Depth(), Records: t.sums.Records(), Root: t.sums.Root()}
@@ -168,7 +182,7 @@ func (r *Local) Sums(dst []uint64, b unkai.Bucket, level int, nodes iter.Seq[uin
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil || level > t.sums.Depth() {
+	if !t.known || level > t.sums.Depth() {
 		return dst, false
 	}
 	for n := range nodes {
@@ -186,7 +200,7 @@ func (r *Local) Unfit(b unkai.Bucket) bool {
 	t := &r.trees[b]
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sums == nil {
+	if !t.known {
 		return true
 	}
 	fit := t.sums.Fit()
@@ -221,7 +235,7 @@ func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	defer t.counting.Store(false)
 	t.mu.Lock()
 	life := t.life
-	if t.sums != nil {
+	if t.known {
 		depth = t.sums.Fit()
 	}
 	t.mu.Unlock()
@@ -232,7 +246,7 @@ func (r *Local) CountTo(ctx context.Context, b unkai.Bucket, least int) error {
 	}
 	if err != nil {
 		t.mu.Lock()
-		t.later = nil
+		t.later, t.noting = nil, false
 		t.mu.Unlock()
 		return fmt.Errorf("count bucket %d: %w", b, err)
 	}
@@ -260,7 +274,7 @@ func (t *tree) hold(ctx context.Context) error {
 		t.mu.Lock()
 		t.still = true
 		if t.purging == 0 {
-			t.last = map[string]outcome{}
+			t.last, t.noting = map[string]outcome{}, true
 		}
 		ready := t.last != nil
 		t.mu.Unlock()
@@ -305,7 +319,7 @@ func (r *Local) count(ctx context.Context, s store.Snapshot, last map[string]out
 		return errForgotten
 	}
 	sum.Add(t.later)
-	t.sums, t.later, t.blind = sum, nil, blind
+	t.sums, t.known, t.later, t.noting, t.blind = *sum, true, nil, false, blind
 	return nil
 }
 
