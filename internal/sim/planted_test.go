@@ -63,11 +63,6 @@ var mistakes = []mistake{
 		"top, err := n.join(ctx, !n.dir.created)",
 		"top, err := n.join(ctx, false)",
 	}}},
-	{"what is damaged is taken for absent", 60, []edit{{
-		"internal/node/replica/replica.go",
-		"		_ = r.mayHeal(c, err) // a promise says what was accepted before, which nobody knows\n		l.Unlock()",
-		"		if errors.Is(err, store.ErrDamaged) {\n			l.Unlock()\n			c.Found, c.Seen, c.Status = store.Found{}, c.Ballot, OK\n			return true\n		}\n		l.Unlock()",
-	}}},
 	{"a tombstone is purged after a time, without asking", 40, []edit{{
 		"internal/node/replica/sweep.go",
 		"		if hold.Held == NotHeld {\n",
