@@ -165,9 +165,10 @@ func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 	}
 	for i := 0; i < len(todo); i++ {
 		if i == own && m.bring == nil { // these are under way; of the others most have to wait
+			top = m.Topology()
 			others := m.wait(ctx, top, todo[own:])
 			pending = len(others) < len(todo)-own
-			if todo = append(todo[:own], others...); len(others) == 0 {
+			if todo = append(todo[:own], m.alike(ctx, top, others)...); len(todo) == own {
 				break
 			}
 		}

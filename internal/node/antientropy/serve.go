@@ -23,6 +23,8 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 		return r.serveRoots(&in)
 	case askPending:
 		return r.servePending(&in)
+	case askWhole:
+		return r.serveWhole(&in)
 	}
 	b, e := in.bucket()
 	if in.short || int(b) >= r.Topology().Buckets {

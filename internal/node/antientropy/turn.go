@@ -2,9 +2,13 @@ package antientropy
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"unkai"
+	"unkai/internal/core/quorum"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/replica"
 )
 
 // first is the present replica of a bucket, if it is another one, that brings it to the
@@ -30,8 +34,8 @@ func (m *Mover) wait(ctx context.Context, top *topology.Topology, todo []departu
 		}
 	}
 	pending := map[unkai.Bucket]bool{}
-	for id, list := range others {
-		m.Repairer.askPending(ctx, id, list, pending)
+	for _, id := range slices.Sorted(maps.Keys(others)) {
+		m.Repairer.askPending(ctx, id, top, others[id], pending)
 	}
 	for _, d := range todo {
 		if !pending[d.bucket] {
@@ -43,10 +47,10 @@ func (m *Mover) wait(ctx context.Context, top *topology.Topology, todo []departu
 
 // askPending asks another replica which buckets it is about to bring. Of those of which it
 // says nothing it brings none.
-func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, list []departure, pending map[unkai.Bucket]bool) {
+func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, pending map[unkai.Bucket]bool) {
 	q := []byte{byte(askPending)}
 	for _, d := range list[:min(len(list), maxBuckets)] {
-		q = u32(u16(q, uint16(d.bucket)), uint32(d.since))
+		q = u32(u16(q, uint16(d.bucket)), uint32(top.Route(d.bucket).Epoch))
 	}
 	reply, err := r.ask(ctx, to, q)
 	if err != nil {
@@ -72,4 +76,92 @@ func (r *Repairer) servePending(in *reader) ([]byte, error) {
 		out = append(out, pending)
 	}
 	return out, nil
+}
+
+// alike takes those departures out of which all that join, and are alive, hold durably
+// just what this node does: it settles them. One question to each tells it of all.
+func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []departure) (left []departure) {
+	own := make([]replica.Tree, len(todo))
+	same := make([]quorum.Mask, len(todo))
+	want := make([]quorum.Mask, len(todo))
+	joining := map[unkai.NodeID][]int{}
+	for i, d := range todo {
+		route := top.Route(d.bucket)
+		own[i] = m.Repairer.Replica.Tree(d.bucket)
+		for j, id := range route.Members {
+			switch {
+			case !route.Write.Joining.Members.Has(j):
+			case id == m.Self:
+				same[i], want[i] = same[i].With(j), want[i].With(j)
+			case id != 0 && m.Repairer.Alive(id):
+				want[i] = want[i].With(j)
+				joining[id] = append(joining[id], i)
+			}
+		}
+	}
+	if err := m.Repairer.Replica.Durable(); err != nil {
+		return todo // who brings them will say so
+	}
+	for _, id := range slices.Sorted(maps.Keys(joining)) {
+		which := joining[id]
+		for n, r := range m.Repairer.askWhole(ctx, id, top, todo, which) {
+			if i := which[n]; r.known && r.root == own[i].Root {
+				same[i] = same[i].With(slices.Index(top.Route(todo[i].bucket).Members, id))
+			}
+		}
+	}
+	for i, d := range todo {
+		route := top.Route(d.bucket)
+		rule := quorum.Rule{Present: route.Write.Joining}
+		seen := route.Since == d.since && own[i].Known && !own[i].Blind && !m.Repairer.Replica.Tree(d.bucket).Blind
+		if _, err := m.allowed(d.bucket, d.since); err == nil && seen && same[i] == want[i] && rule.Enough(same[i]) {
+			m.settled.Store(d.bucket, arrival{since: d.since})
+		} else {
+			left = append(left, d)
+		}
+	}
+	return left
+}
+
+// whole is what a replica holds of a bucket in all.
+type whole struct {
+	known bool
+	root  uint64
+}
+
+// askWhole asks another member about some buckets; of those that it does not answer for
+// nothing is known.
+func (r *Repairer) askWhole(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, which []int) (out []whole) {
+	q := []byte{byte(askWhole)}
+	for _, i := range which[:min(len(which), maxBuckets)] {
+		q = u32(u16(q, uint16(list[i].bucket)), uint32(top.Route(list[i].bucket).Epoch))
+	}
+	reply, err := r.ask(ctx, to, q)
+	if err != nil || len(reply) != 9*min(len(which), maxBuckets) {
+		return nil
+	}
+	for in := (reader{b: reply}); len(in.b) > 0; {
+		out = append(out, whole{state(in.u8()) == stateOK, in.u64()})
+	}
+	return out
+}
+
+func (r *Repairer) serveWhole(in *reader) ([]byte, error) {
+	var out []byte
+	top := r.Topology()
+	for n := 0; len(in.b) > 0; n++ {
+		b, e := in.bucket()
+		if in.short || int(b) >= top.Buckets || n >= maxBuckets {
+			return nil, errShort
+		}
+		t, s := r.Replica.Tree(b), stateOK
+		switch route := top.Route(b); {
+		case route.Epoch != e || !slices.Contains(route.Members, r.Self):
+			s = stateFenced
+		case !t.Known:
+			s = stateUnknown
+		}
+		out = u64(append(out, byte(s)), t.Root)
+	}
+	return out, r.Replica.Durable() // what it holds must not be lost
 }

@@ -16,6 +16,7 @@ import (
 //	1  what is asked, and then
 //	roots:    of each bucket  2  bucket   4  epoch
 //	pending:  of each bucket  2  bucket   4  epoch
+//	whole:    of each bucket  2  bucket   4  epoch
 //	the others begin with     2  bucket   4  epoch
 //	sums:     1  level        list of     4  node
 //	list:     1  level        list of     4  node
@@ -31,6 +32,7 @@ import (
 //
 //	roots:    of each bucket  1  state    1  depth    8  root   4  records
 //	pending:  of each bucket  1  whether it is about to bring it
+//	whole:    of each bucket  1  state    8  root
 //	the others begin with     1  state
 //	sums:     list of         8  sum
 //	list:     8  forgotten up to   list of  versions
@@ -59,6 +61,7 @@ const (
 	askBring
 	askFloor
 	askPending
+	askWhole
 )
 
 // state is how a replica stands to a question about a bucket.

@@ -11,6 +11,10 @@ import (
 	"unkai/internal/store"
 )
 
+// keepBatch is how much memory is kept for the next group: that of one into which
+// buckets are being brought. To grow anew is to copy it all twice.
+const keepBatch = 16 << 20
+
 // job is something that only the committer may do, between two groups: then
 // everything applied before is durable, and nothing else is under way.
 type job struct {

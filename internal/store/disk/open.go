@@ -127,7 +127,7 @@ func (e *Engine) open() error {
 			return err
 		}
 	}
-	e.batch = e.db.NewBatchWithSize(64 << 10)
+	e.batch = e.db.NewBatch(pebble.WithInitialSizeBytes(64<<10), pebble.WithMaxRetainedSizeBytes(keepBatch))
 	e.space.sample()
 	e.space.relieve = e.relieve
 	e.background.Go(func() { e.space.run(e.done) })
