@@ -79,7 +79,7 @@ func (r *Repairer) servePending(in *reader) ([]byte, error) {
 }
 
 // alike takes those departures out of which all that join, and are alive, hold durably
-// just what this node does: it settles them. One question to each tells it of all.
+// just what this node does, and have forgotten as much: it settles them. One question to each tells it of all.
 func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []departure) (left []departure) {
 	own := make([]replica.Tree, len(todo))
 	same := make([]quorum.Mask, len(todo))
@@ -105,7 +105,7 @@ func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []depart
 	for _, id := range slices.Sorted(maps.Keys(joining)) {
 		which := joining[id]
 		for n, r := range m.Repairer.askWhole(ctx, id, top, todo, which) {
-			if i := which[n]; r.known && r.root == own[i].Root {
+			if i := which[n]; r.known && r.root == own[i].Root && r.floor >= m.Repairer.Replica.Floor(todo[i].bucket) {
 				same[i] = same[i].With(slices.Index(top.Route(todo[i].bucket).Members, id))
 			}
 		}
@@ -127,6 +127,7 @@ func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []depart
 type whole struct {
 	known bool
 	root  uint64
+	floor unkai.Ballot
 }
 
 // askWhole asks another member about some buckets; of those that it does not answer for
@@ -137,11 +138,11 @@ func (r *Repairer) askWhole(ctx context.Context, to unkai.NodeID, top *topology.
 		q = u32(u16(q, uint16(list[i].bucket)), uint32(top.Route(list[i].bucket).Epoch))
 	}
 	reply, err := r.ask(ctx, to, q)
-	if err != nil || len(reply) != 9*min(len(which), maxBuckets) {
+	if err != nil || len(reply) != 17*min(len(which), maxBuckets) {
 		return nil
 	}
 	for in := (reader{b: reply}); len(in.b) > 0; {
-		out = append(out, whole{state(in.u8()) == stateOK, in.u64()})
+		out = append(out, whole{state(in.u8()) == stateOK, in.u64(), unkai.Ballot(in.u64())})
 	}
 	return out
 }
@@ -161,7 +162,7 @@ func (r *Repairer) serveWhole(in *reader) ([]byte, error) {
 		case !t.Known:
 			s = stateUnknown
 		}
-		out = u64(append(out, byte(s)), t.Root)
+		out = u64(u64(append(out, byte(s)), t.Root), uint64(r.Replica.Forgot(b)))
 	}
 	return out, r.Replica.Durable() // what it holds must not be lost
 }
