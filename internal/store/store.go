@@ -4,8 +4,10 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"iter"
+	"slices"
 
 	"unkai"
 )
@@ -196,6 +198,32 @@ func WriteAll(e Engine, ws []*Write) {
 	}
 	for _, w := range ws {
 		e.Write(w)
+	}
+}
+
+// Range are the hashes from First to Last.
+type Range struct{ First, Last uint64 }
+
+// Ranged is an Engine that finds the records of some hashes without a look at the others.
+type Ranged interface {
+	// ScanRanges is Scan of the records whose hashes are in one of the ranges. They are
+	// in order, and do not overlap.
+	ScanRanges(b unkai.Bucket, ranges []Range) iter.Seq2[Entry, error]
+}
+
+// ScanRanges scans any engine, as it does it best. Damaged records may be of other hashes.
+func ScanRanges(e Engine, b unkai.Bucket, ranges []Range) iter.Seq2[Entry, error] {
+	if r, ok := e.(Ranged); ok {
+		return r.ScanRanges(b, ranges)
+	}
+	return func(yield func(Entry, error) bool) {
+		for entry, err := range e.Scan(b) {
+			at, found := slices.BinarySearchFunc(ranges, entry.Hash, func(r Range, hash uint64) int { return cmp.Compare(r.First, hash) })
+			in := found || at > 0 && entry.Hash <= ranges[at-1].Last
+			if (err != nil || in) && !yield(entry, err) {
+				return
+			}
+		}
 	}
 }
 

@@ -75,6 +75,14 @@ func Node(hash uint64, skip uint, level int) uint32 {
 	return uint32(hash << skip >> 1 >> (63 - level))
 }
 
+// Hashes are the first and the last hash below a node, of a bucket whose number is the
+// first skip bits of its hashes.
+func Hashes(bucket uint64, skip uint, level int, node uint32) (first, last uint64) {
+	below := 64 - int(skip) - level
+	first = bucket<<(63-skip)<<1 | uint64(node)<<below
+	return first, first | (1<<below - 1)
+}
+
 // Change counts that a key's record of ballot old has given way to that of ballot
 // next; 0 is no record.
 func (t *Tree) Change(hash uint64, old, next unkai.Ballot) {

@@ -138,3 +138,29 @@ func BenchmarkChange(b *testing.B) {
 		i++
 	}
 }
+
+// Below a node are just the hashes from its first to its last.
+func TestHashesBelowANode(t *testing.T) {
+	for _, skip := range []uint{4, 10, 16} {
+		for _, level := range []int{0, 1, 7, 16} {
+			for _, bucket := range []uint64{0, 5, 1<<skip - 1} {
+				for _, n := range []uint32{0, 1, 1<<level - 1} {
+					if n >= 1<<level {
+						continue
+					}
+					first, last := merkle.Hashes(bucket, skip, level, n)
+					for _, hash := range []uint64{first, last, first + (last-first)/2} {
+						if hash>>(64-skip) != bucket || merkle.Node(hash, skip, level) != n {
+							t.Errorf("skip %d level %d: %x is not below node %d of bucket %d", skip, level, hash, n, bucket)
+						}
+					}
+					for _, hash := range []uint64{first - 1, last + 1} {
+						if hash>>(64-skip) == bucket && merkle.Node(hash, skip, level) == n {
+							t.Errorf("skip %d level %d: %x is below node %d of bucket %d", skip, level, hash, n, bucket)
+						}
+					}
+				}
+			}
+		}
+	}
+}

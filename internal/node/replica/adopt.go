@@ -3,6 +3,8 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"unkai"
 	"unkai/internal/core/merkle"
@@ -159,15 +161,19 @@ func (r *Local) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
 // yield, until that returns false. The key is valid during the call only, and the
 // value too. Damaged ones are passed over, and some may not be durable yet.
 func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yield func(*store.Entry) bool) error {
-	skip := r.skip()
-	for e, err := range r.engine.Scan(b) {
+	ranges := make([]store.Range, 0, len(nodes))
+	for _, n := range slices.Sorted(maps.Keys(nodes)) {
+		first, last := merkle.Hashes(uint64(b), r.skip(), level, n)
+		ranges = append(ranges, store.Range{First: first, Last: last})
+	}
+	for e, err := range store.ScanRanges(r.engine, b, ranges) {
 		if errors.Is(err, store.ErrDamaged) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("scan bucket %d: %w", b, err)
 		}
-		if _, ok := nodes[merkle.Node(e.Hash, skip, level)]; !ok || e.Record.Ballot == 0 {
+		if e.Record.Ballot == 0 {
 			continue
 		}
 		if !yield(&e) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -98,7 +99,7 @@ func (e *Engine) shift(by func(*counts)) {
 func (e *Engine) count(b unkai.Bucket) (counts, error) {
 	var c counts
 	var damaged error
-	for rec, err := range e.walk(e.db, b) {
+	for rec, err := range e.walk(e.db, b, whole) {
 		switch {
 		case errors.Is(err, store.ErrDamaged):
 			damaged = err
@@ -127,15 +128,21 @@ func (e *Engine) countOthers(but unkai.Bucket) (counts, error) {
 }
 
 // Scan implements store.Engine. It shows what was durable when it began.
-func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] {
+func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] { return e.ScanRanges(b, whole) }
+
+// whole is every hash.
+var whole = []store.Range{{First: 0, Last: math.MaxUint64}}
+
+// ScanRanges implements store.Ranged.
+func (e *Engine) ScanRanges(b unkai.Bucket, ranges []store.Range) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
-		s, err := e.Snapshot(b)
+		s, err := e.snapshot(b)
 		if err != nil {
 			yield(store.Entry{}, err)
 			return
 		}
 		defer func() { _ = s.Close() }() // closing one gives no error
-		for t, err := range s.All() {
+		for t, err := range e.walk(s.view, b, ranges) {
 			if !yield(t, err) {
 				return
 			}
@@ -146,6 +153,14 @@ func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] {
 // Snapshot implements store.Engine. It is taken when everything applied before
 // is durable, and shows nothing that might still be lost.
 func (e *Engine) Snapshot(b unkai.Bucket) (store.Snapshot, error) {
+	s, err := e.snapshot(b)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (e *Engine) snapshot(b unkai.Bucket) (*snapshot, error) {
 	s := &snapshot{e: e, bucket: b}
 	err := e.exclusive(func() error {
 		s.view = e.db.NewSnapshot()
@@ -163,12 +178,13 @@ type snapshot struct {
 	view   *pebble.Snapshot
 }
 
-func (s *snapshot) All() iter.Seq2[store.Entry, error] { return s.e.walk(s.view, s.bucket) }
+func (s *snapshot) All() iter.Seq2[store.Entry, error] { return s.e.walk(s.view, s.bucket, whole) }
 
 func (s *snapshot) Close() error { return s.view.Close() }
 
-// walk yields the records of a bucket in the order of hashes and keys.
-func (e *Engine) walk(r pebble.Reader, b unkai.Bucket) iter.Seq2[store.Entry, error] {
+// walk yields the records of a bucket, those of some ranges of hashes, in the order of
+// hashes and keys.
+func (e *Engine) walk(r pebble.Reader, b unkai.Bucket, ranges []store.Range) iter.Seq2[store.Entry, error] {
 	return func(yield func(store.Entry, error) bool) {
 		from, to := bucketRange(b)
 		it, err := r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
@@ -177,17 +193,25 @@ func (e *Engine) walk(r pebble.Reader, b unkai.Bucket) iter.Seq2[store.Entry, er
 			return
 		}
 		defer func() { _ = it.Close() }() // its error is seen below
-		for it.First(); it.Valid(); it.Next() {
-			if e.broken.Load() {
-				yield(store.Entry{}, store.ErrBroken)
+		var key []byte
+		for _, r := range ranges {
+			key = appendRecordKey(key[:0], b, r.First, nil)
+			for it.SeekGE(key); it.Valid(); it.Next() {
+				if e.broken.Load() {
+					yield(store.Entry{}, store.ErrBroken)
+					return
+				}
+				if hash, _, ok := splitRecordKey(it.Key()); ok && hash > r.Last {
+					break
+				}
+				if !yield(e.entry(it)) {
+					return
+				}
+			}
+			if err := it.Error(); err != nil {
+				yield(store.Entry{}, e.unreadable(nil, err))
 				return
 			}
-			if !yield(e.entry(it)) {
-				return
-			}
-		}
-		if err := it.Error(); err != nil {
-			yield(store.Entry{}, e.unreadable(nil, err))
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) e
 }
 
 func (e *Engine) beginIngest(b unkai.Bucket) error {
-	for _, err := range e.walk(e.db, b) {
+	for _, err := range e.walk(e.db, b, whole) {
 		if err != nil && !errors.Is(err, store.ErrDamaged) {
 			return err
 		}

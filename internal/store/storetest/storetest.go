@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T, opts Options) store.Engine) {
 		{"Counters", testCounters},
 		{"Races", testRaces},
 		{"Scan", testScan},
+		{"ScanRanges", testScanRanges},
 		{"ScanHoldsNoLock", testScanHoldsNoLock},
 		{"ScanWhileWritten", testScanWhileWritten},
 		{"Snapshot", testSnapshot},
