@@ -467,6 +467,10 @@ func (n *Node) ID() unkai.NodeID { return n.id }
 // answers at least one more operation of the batch each time.
 func (n *Node) Do(b *unkai.Batch) { n.gateway.Do(b) }
 
+// Flush is flush_all, at an instant in milliseconds since 1970, 0 for now: then it returns
+// when nothing stored before can be read anywhere any more.
+func (n *Node) Flush(at int64) error { return n.flush(at) }
+
 // Topology is the newest that the node knows.
 func (n *Node) Topology() *topology.Topology { return n.topology() }
 

@@ -14,9 +14,6 @@ const (
 	agesAhead = 80
 )
 
-// flusher is a node that can be asked for a flush_all without its door for clients.
-type flusher interface{ Flush(at int64) error }
-
 // flushes is what is known of those of a world. World.mu guards it.
 type flushes struct {
 	begun int // so far, known to be done or not
@@ -31,10 +28,9 @@ type flushes struct {
 // have happened; that it must have, once it was acknowledged, is seen from the cas uniques.
 func (w *World) flush(h *host) {
 	n, gone := h.running()
-	f, ok := any(n).(flusher)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n == nil || !ok || w.flushes.begun == maxFlushes {
+	if n == nil || w.flushes.begun == maxFlushes {
 		return
 	}
 	w.flushes.begun++
@@ -45,7 +41,7 @@ func (w *World) flush(h *host) {
 	}
 	w.orders.Go(func() {
 		done := make(chan error, 1)
-		go func() { done <- f.Flush(0) }()
+		go func() { done <- n.Flush(0) }()
 		var err error
 		select {
 		case err = <-done:

@@ -99,7 +99,6 @@ type host struct {
 	endpoint *endpoint     // nil while it is down; the bus's
 	until    time.Time     // it is stalled so long
 	skew     time.Duration // of its clock
-	ahead    time.Duration // that was, at most
 	copy     copied        // an old one of what it keeps
 	copies   int           // so far
 
