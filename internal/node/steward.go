@@ -15,6 +15,11 @@ const (
 	// stewardLooks is how often the steward looks whether the topology should
 	// change.
 	stewardLooks = 250 * time.Millisecond
+	// stewardSoon is how soon it looks again while something is on its way. When that
+	// lasts, it looks less often: after a quarter of the time since the last change.
+	stewardSoon = 10 * time.Millisecond
+	// stewardParts is after what time it does a part of what is to be done.
+	stewardParts = time.Second
 )
 
 // errNothing: the topology is as it should be.
@@ -32,7 +37,21 @@ type steward struct {
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
 	looked  unkai.Epoch                // whether there is something to heal
+	epoch   unkai.Epoch                // that was seen last
+	since   time.Time                  // when it was seen first
 }
+
+// pause is after what time to look again.
+func (s *steward) pause(top *topology.Topology) time.Duration {
+	if top.Moving() == 0 && !top.Straying() && (top.Job == nil || top.Job.Paused) {
+		return stewardLooks
+	}
+	return min(max(time.Since(s.since)/4, stewardSoon), stewardLooks)
+}
+
+// early reports whether a change that would do only a part of what is to be done
+// should wait for the rest: each costs every node some work.
+func (s *steward) early() bool { return time.Since(s.since) < stewardParts }
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
@@ -46,6 +65,9 @@ func (n *Node) runSteward(ctx context.Context) {
 		}
 		top := n.topology()
 		s.watch(top)
+		if top.Epoch != s.epoch || s.since.IsZero() {
+			s.epoch, s.since = top.Epoch, time.Now()
+		}
 		lead := n.isSteward(top)
 		n.sight.leading(lead, n.cfg.Now())
 		if lead {
@@ -54,8 +76,12 @@ func (n *Node) runSteward(ctx context.Context) {
 			clear(s.joined) // of which only who works keeps count
 		}
 		s.watched = time.Now()
+		pause := stewardLooks
+		if lead {
+			pause = s.pause(n.topology())
+		}
 		// From now on: this node's mover has to hear of what was decided, too.
-		next.Reset(stewardLooks)
+		next.Reset(pause)
 	}
 }
 
@@ -130,7 +156,15 @@ func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
 			forgot[seat] = a.Forgot
 		}
 	}
-	if len(forgot) == 0 {
+	told := 0
+	for _, list := range forgot {
+		told += len(list)
+	}
+	left := 0
+	for _, m := range strays {
+		left += len(top.Strayed(m.Seat))
+	}
+	if told == 0 || told < left && s.early() {
 		return false
 	}
 	return s.change(ctx, top, "buckets were forgotten where they are held no more", func(t *topology.Topology) (topology.Topology, error) {
@@ -189,6 +223,9 @@ func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
 		if top.Heard(bucket, heard) {
 			free = append(free, bucket)
 		}
+	}
+	if len(arrived)+len(free) < top.Moving() && s.early() {
+		return // for the rest
 	}
 	if len(arrived) > 0 {
 		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {

@@ -1,0 +1,48 @@
+package node
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/topology"
+)
+
+// While something is on its way the steward looks again soon, and less often the longer
+// it lasts; else, or when a job is paused, it takes its time.
+func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+		top, err := top.Join(topology.Node{ID: 2, Weight: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &steward{since: time.Now()}
+		if d := s.pause(&top); d != stewardLooks {
+			t.Errorf("at rest: %v", d)
+		}
+		if top, err = top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1); err != nil {
+			t.Fatal(err)
+		}
+		if d := s.pause(&top); d != stewardSoon || !s.early() {
+			t.Errorf("something has just set out: %v, early %v", d, s.early())
+		}
+		time.Sleep(400 * time.Millisecond)
+		if d := s.pause(&top); d != 100*time.Millisecond || !s.early() {
+			t.Errorf("some time later: %v, early %v", d, s.early())
+		}
+		time.Sleep(time.Minute)
+		if d := s.pause(&top); d != stewardLooks || s.early() {
+			t.Errorf("a minute later: %v, early %v", d, s.early())
+		}
+		s.since = time.Now()
+		if top, err = top.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		top.Sets = nil // nothing moves
+		if d := s.pause(&top); d != stewardLooks {
+			t.Errorf("paused: %v", d)
+		}
+	})
+}
