@@ -25,6 +25,7 @@ type book struct {
 	mu    sync.Mutex
 	known map[unkai.NodeID]address
 	kept  map[unkai.NodeID]int64 // Told, as it is in the file
+	saved address                // of this node, as it is in the file
 	told  bool                   // in this life
 	heard int64                  // the latest Told of this node that others remember
 }
@@ -73,6 +74,7 @@ func openBook(file atomicFile, self unkai.NodeID, tell func(unkai.NodeID, string
 		b.known[id], b.kept[id] = a, a.Told
 		b.tell(id, a.Peer)
 	}
+	b.saved = b.known[self]
 	return b, nil
 }
 
@@ -93,7 +95,7 @@ func (b *book) tellOwn(addr string, now int64) error {
 	if err := b.save(own); err != nil {
 		return err
 	}
-	b.known[b.self], b.told = own, true
+	b.known[b.self], b.saved, b.told = own, own, true
 	return nil
 }
 
@@ -146,7 +148,7 @@ func (b *book) learn(byName map[string]address) error {
 	}
 	var err error
 	if news {
-		err = b.save(b.known[b.self])
+		err = b.save(b.saved)
 	}
 	if older {
 		err = errors.Join(err, errOlder)
@@ -157,6 +159,7 @@ func (b *book) learn(byName map[string]address) error {
 // save writes the book down, with this about the node itself.
 func (b *book) save(own address) error {
 	names := b.names()
+	delete(names, b.self.String())
 	if own != (address{}) {
 		names[b.self.String()] = own
 	}

@@ -133,3 +133,32 @@ func TestBookOfWhoCouldAskNobody(t *testing.T) {
 		t.Errorf("it hears %v", err)
 	}
 }
+
+// What it learns of others is no reason to write down that it was there.
+func TestBookOfWhoCouldAskNobodyKeepsWhatItKnew(t *testing.T) {
+	file := atomicFile(filepath.Join(t.TempDir(), "book"))
+	open := func() *book {
+		b, err := openBook(file, 7, func(unkai.NodeID, string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := open()
+	if err := b.tellOwn("a:1", 1000); err != nil {
+		t.Fatal(err)
+	}
+	b = open()
+	b.tellUnsaved("a:1", 3000)
+	if err := b.learn(map[string]address{unkai.NodeID(8).String(): {Peer: "b:1", Told: 3000}}); err != nil {
+		t.Fatal(err)
+	}
+	b = open()
+	if _, ok := b.nodes()[8]; !ok {
+		t.Error("what it learnt was not kept")
+	}
+	err := b.learn(map[string]address{unkai.NodeID(7).String(): {Peer: "a:1", Told: 2000}})
+	if err != nil || !b.older() {
+		t.Errorf("%v, older %v, when it starts again", err, b.older())
+	}
+}

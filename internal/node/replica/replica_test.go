@@ -256,6 +256,30 @@ func TestSweepRemovesTheFlushed(t *testing.T) {
 	}
 }
 
+// Who is brought what is left must hear that there was something else.
+func TestEachLeavesTheFloorAboveTheFlushed(t *testing.T) {
+	h := open(t)
+	h.accept(t, "old", "x", ballot(5), 0)
+	b := h.call("old").Bucket
+	each := func() {
+		t.Helper()
+		if err := h.Each(b, func(*store.Entry) bool { return true }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if each(); h.Floor(b) != 0 {
+		t.Errorf("the floor is %v before the flush", h.Floor(b))
+	}
+	next := h.top.Load().Flush()
+	if err := next.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	h.top.Store(&next)
+	if each(); h.Floor(b) < ballot(5) {
+		t.Errorf("the floor is %v", h.Floor(b))
+	}
+}
+
 // A sweep that purges while the same keys are written again and again.
 func TestPurgeBesideWrites(t *testing.T) {
 	h := open(t)
