@@ -89,9 +89,9 @@ func (l *Limit) Look(s *Seen) {
 		switch s.Phase {
 		case Idle:
 			w.seen, w.pool = window{}, pool{}
-			w.learn(&s.batches[k], s.Lasted, late)
+			w.learn(&s.batches[k], s.Lasted, late, s.waiting[k])
 		case Resting:
-			w.learn(&s.batches[k], s.Lasted, soon)
+			w.learn(&s.batches[k], s.Lasted, soon, s.waiting[k])
 		case Copying:
 			if w.judge(&s.batches[k], s.Lasted, s.waiting[k]) {
 				fresh = max(fresh, w.strain)
@@ -115,7 +115,7 @@ func (l *Limit) decide(s *Seen, fresh, last float64) {
 	case s.Phase == Idle || l.rate == 0:
 		l.rate, l.step = first, 0
 		l.decided()
-	case last > falling: // what is over by now needs no answer
+	case last > falling && l.moved > 0: // what is over by now needs no answer
 		l.cut(min(max(falling/last, 0.5), 0.85))
 	case fresh > 0 && l.Strain() < rising && l.slow == 0:
 		l.rise()

@@ -303,11 +303,32 @@ func TestNobodyIsAnswered(t *testing.T) {
 	w := newWorld(t)
 	w.run(5*time.Second, false)
 	w.run(5*time.Second, true)
-	for range 100 {
-		w.limit.Look(&Seen{Lasted: look, Phase: Copying, Moved: 1 << 20, waiting: [kinds]bool{reads: true}})
+	for i := range 1200 {
+		phase := Copying
+		if i%100 < 4 {
+			phase = Resting
+		}
+		w.limit.Look(&Seen{Lasted: look, Phase: phase, Moved: 1 << 20, waiting: [kinds]bool{reads: true}})
+		if w.limit.Rate() == 0 {
+			t.Fatalf("there is no limit after %v", time.Duration(i)*look)
+		}
 	}
-	if w.limit.Rate() == 0 {
-		t.Error("there is no limit")
+}
+
+// What clients wait while a job is paused is not the copy's doing: when it goes on it is
+// as fast as before.
+func TestNothingIsCopied(t *testing.T) {
+	w := newWorld(t)
+	w.run(5*time.Second, false)
+	w.run(20*time.Second, true)
+	before := w.limit.Rate()
+	for range 200 {
+		s := Seen{Lasted: look, Phase: Copying}
+		s.batches[reads][slot(5*w.alone)] = 100
+		w.limit.Look(&s)
+	}
+	if r := w.limit.Rate(); r < before/3 || w.limit.Strain() < Worst { // one cut, for what was under way
+		t.Errorf("%d is %d now, at a strain of %v", before, r, w.limit.Strain())
 	}
 }
 

@@ -45,15 +45,15 @@ func (w *window) add(t *tally, lasted time.Duration) {
 }
 
 // learn adds what was seen while nothing was copied, for how long at least until it
-// counts.
-func (w *watched) learn(t *tally, lasted, until time.Duration) {
+// counts. Clients are there as long as some wait, as in judge.
+func (w *watched) learn(t *tally, lasted, until time.Duration, waiting bool) {
 	c := &w.calm
 	c.add(t, lasted)
 	switch {
 	case c.lasted < until || c.count < few && c.lasted < late:
 		return
 	case c.count < few:
-		w.loaded = false
+		w.loaded = w.loaded && waiting
 	default:
 		w.loaded = true
 		now := c.tally.slowest()
