@@ -58,6 +58,7 @@ type conn struct {
 	broken          bool      // writing has failed
 	quit            bool      // it ends after this
 	below           bool      // it runs what is not the connection's own
+	cut             bool      // of the get whose reply is being made, a key has failed: that was its last line
 
 	*desk // nil while it waits for its client
 	turn  uint32

@@ -112,7 +112,7 @@ func TestAValueWithoutRoom(t *testing.T) {
 	c := h.dial(t)
 	c.send("get big\r\nget small\r\nmg big v\r\nmg big s\r\nincr small 1\r\n")
 	refused := "SERVER_ERROR " + noReadMemory + "\r\n"
-	c.want(refused + "END\r\n" + "VALUE small 0 1\r\ns\r\nEND\r\n" + refused + "HD s200000\r\n" + notNumber + "\r\n")
+	c.want(refused + "VALUE small 0 1\r\ns\r\nEND\r\n" + refused + "HD s200000\r\n" + notNumber + "\r\n")
 }
 
 // Where memory is short, many connections can use it one after the other.

@@ -54,9 +54,15 @@ func (c *conn) endReply(q *request) {
 			c.line(q.text)
 		}
 	case values, valuesWithCAS:
-		c.out = append(c.out, "END\r\n"...)
+		if !c.cut {
+			c.out = append(c.out, "END\r\n"...)
+		}
+		c.cut = false
 	}
 }
+
+// ofValues reports whether a request of that format is a get of the classic protocol.
+func (f format) ofValues() bool { return f >= values && f <= partWithCAS }
 
 func (c *conn) line(text string) {
 	c.out = append(c.out, text...)
@@ -67,8 +73,12 @@ func (c *conn) line(text string) {
 func (c *conn) reply(q *request, i int) {
 	op, res := &c.batch.Ops[i], &c.batch.Results[i]
 	c.count.result(op, res)
+	if q.format.ofValues() && c.cut {
+		return
+	}
 	if res.Err != nil {
 		c.fail(q, res)
+		c.cut = q.format.ofValues()
 		return
 	}
 	switch q.format {

@@ -25,7 +25,6 @@ type book struct {
 	mu    sync.Mutex
 	known map[unkai.NodeID]address
 	kept  map[unkai.NodeID]int64 // Told, as it is in the file
-	saved address                // of this node, as it is in the file
 	told  bool                   // in this life
 	heard int64                  // the latest Told of this node that others remember
 }
@@ -74,7 +73,6 @@ func openBook(file atomicFile, self unkai.NodeID, tell func(unkai.NodeID, string
 		b.known[id], b.kept[id] = a, a.Told
 		b.tell(id, a.Peer)
 	}
-	b.saved = b.known[self]
 	return b, nil
 }
 
@@ -90,27 +88,23 @@ func (b *book) older() bool {
 func (b *book) tellOwn(addr string, now int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	own := b.own(addr, now)
+	// What it has heard of it knows of: then it began anew.
+	before := max(b.known[b.self].Told, b.heard)
+	own := address{addr, max(now, before+1), before}
 	// Durable before others hear of it.
 	if err := b.save(own); err != nil {
 		return err
 	}
-	b.known[b.self], b.saved, b.told = own, own, true
+	b.known[b.self], b.told = own, true
 	return nil
 }
 
-// tellUnsaved is tellOwn for who may have an older copy of the book, as nobody could be
-// asked: what that knows of itself stays there until somebody has compared it.
-func (b *book) tellUnsaved(addr string, now int64) {
+// keepOwn is for who may have an older copy of the book, as nobody could be asked: what
+// that says of the node itself stays, here and for others, until somebody has compared it.
+func (b *book) keepOwn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.known[b.self], b.told = b.own(addr, now), true
-}
-
-func (b *book) own(addr string, now int64) address {
-	// What it has heard of it knows of: then it began anew.
-	before := max(b.known[b.self].Told, b.heard)
-	return address{addr, max(now, before+1), before}
+	b.told = true
 }
 
 // learn takes notice of addresses that are newer than those known. Its error may
@@ -148,7 +142,7 @@ func (b *book) learn(byName map[string]address) error {
 	}
 	var err error
 	if news {
-		err = b.save(b.saved)
+		err = b.save(b.known[b.self])
 	}
 	if older {
 		err = errors.Join(err, errOlder)

@@ -122,9 +122,9 @@ func TestBookOfWhoCouldAskNobody(t *testing.T) {
 	if err := b.file.Save(old); err != nil { // the copy is put back
 		t.Fatal(err)
 	}
-	for start := range int64(3) {
+	for range 3 {
 		b = open("book", 7)
-		b.tellUnsaved("a:1", 3000+start)
+		b.keepOwn()
 	}
 	if err := other.learn(b.all()); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestBookOfWhoCouldAskNobodyKeepsWhatItKnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = open()
-	b.tellUnsaved("a:1", 3000)
+	b.keepOwn()
 	if err := b.learn(map[string]address{unkai.NodeID(8).String(): {Peer: "b:1", Told: 3000}}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,5 +160,30 @@ func TestBookOfWhoCouldAskNobodyKeepsWhatItKnew(t *testing.T) {
 	err := b.learn(map[string]address{unkai.NodeID(7).String(): {Peer: "a:1", Told: 2000}})
 	if err != nil || !b.older() {
 		t.Errorf("%v, older %v, when it starts again", err, b.older())
+	}
+}
+
+// Who crashes before another has answered it has not lost anything by that.
+func TestBookOfWhoCouldAskNobodyAndCrashed(t *testing.T) {
+	dir := t.TempDir()
+	open := func(name string, self unkai.NodeID) *book {
+		b, err := openBook(atomicFile(filepath.Join(dir, name)), self, func(unkai.NodeID, string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b, other := open("book", 7), open("other", 8)
+	if err := errors.Join(b.tellOwn("a:1", 1000), other.learn(b.all())); err != nil {
+		t.Fatal(err)
+	}
+	b = open("book", 7)
+	b.keepOwn()
+	if err := other.learn(b.all()); err != nil { // its hello arrives, and no answer
+		t.Fatal(err)
+	}
+	b = open("book", 7)
+	if err := b.learn(other.all()); err != nil || b.older() {
+		t.Errorf("it takes itself for an older copy: %v", err)
 	}
 }

@@ -352,6 +352,9 @@ func (n *Node) catchUp(ctx context.Context) {
 // flush makes everything stored so far absent, everywhere: it returns when no
 // node can read or write under an earlier topology any more.
 func (n *Node) flush(at int64) error {
+	if n.network.waits.Load() {
+		return errUnvouched
+	}
 	if err := n.manager.Flush(at); err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 	// Not for longer than the node that asks waits for an answer.
 	ctx, cancel := context.WithTimeout(context.Background(), answerLimit)
 	defer cancel()
-	top, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+	top, err := n.alter(ctx, func(t *topology.Topology) (topology.Topology, error) {
 		if _, ok := t.Node(node.ID); ok && j.Reborn {
 			return t.Reborn(node.ID)
 		}

@@ -216,7 +216,7 @@ func harm(t *topology.Topology, c topology.Change, w admin.Wish, loads []topolog
 func (n *Node) decide(ctx context.Context, f func(*topology.Topology) (topology.Topology, error)) (*topology.Topology, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
-	return n.managerRef.Load().Change(ctx, f)
+	return n.alter(ctx, f)
 }
 
 // Jobs implements admin.Operator.

@@ -23,6 +23,12 @@ type timed struct {
 
 // Do implements gateway.Coordinator.
 func (t *timed) Do(b *unkai.Batch) {
+	if t.n.network.waits.Load() {
+		for len(b.Results) < len(b.Ops) {
+			b.Results = append(b.Results, unkai.Result{Status: unkai.Failed, Err: errUnvouched})
+		}
+		return
+	}
 	if len(t.n.manager.Topology().Nodes) == 1 { // there is nobody to copy anything to
 		t.n.coordinator.Do(b)
 		return

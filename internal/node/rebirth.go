@@ -34,7 +34,7 @@ func (n *Node) recall(ctx context.Context) error {
 		if others := len(n.others()) + len(n.cfg.Join); others > 0 && !n.askAround(ctx) {
 			n.log.Warn("no other node could be asked what it remembers of this one; it takes part when one has answered", "known", others)
 			n.network.waits.Store(true)
-			n.book.tellUnsaved(n.peerAddress(), n.since)
+			n.book.keepOwn()
 			return nil
 		}
 		if n.restored = n.book.older(); n.restored && n.cfg.Restored {

@@ -168,3 +168,30 @@ func TestTheLastMemberStartsAlone(t *testing.T) {
 	c.check(50)
 	c.fill(50, 60)
 }
+
+// Who could ask nobody may have an older copy: it answers nobody and decides nothing,
+// not even as the only manager, until another has answered.
+func TestWhoCouldAskNobodyDecidesNothing(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	first := member(t, node.Disk, dirs[0])
+	other := member(t, node.Disk, dirs[1], first.Peer())
+	settled(t, 2, first, other)
+	dial(t, first).fill(0, 20)
+	peer := other.Peer()
+	stop(t, other)
+	stop(t, first)
+	first = member(t, node.Disk, dirs[0], peer)
+	c := dial(t, first)
+	for _, ask := range []string{"get key1\r\n", "set key1 0 0 1\r\nx\r\n", "flush_all\r\n"} {
+		if got := c.line(ask); !strings.HasPrefix(got, "SERVER_ERROR") {
+			t.Errorf("%q is answered with %q", ask, got)
+		}
+	}
+	if code, text := post(t, first, "/v1/jobs", admin.Wish{Kind: "weigh", Nodes: []string{first.ID().String()}, Weight: 2}, nil); code == 200 {
+		t.Errorf("a job was begun: %s", text)
+	}
+	other = member(t, node.Disk, dirs[1], first.Peer())
+	settled(t, 2, first, other)
+	dial(t, first).check(20)
+	dial(t, other).check(20)
+}

@@ -53,7 +53,7 @@ func (n *Node) serveRepair(q *repair) (*repair, error) {
 func (n *Node) renew(ctx context.Context, renewals []topology.Renewal) error {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
-	next, err := n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+	next, err := n.alter(ctx, func(t *topology.Topology) (topology.Topology, error) {
 		next, ok := t.Renew(renewals)
 		if !ok {
 			return topology.Topology{}, errNothing

@@ -268,7 +268,7 @@ func (s *steward) ask(ctx context.Context, top *topology.Topology, nodes []topol
 func (s *steward) change(ctx context.Context, top *topology.Topology, what string, f func(*topology.Topology) (topology.Topology, error)) bool {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
-	next, err := s.n.manager.Change(ctx, func(t *topology.Topology) (topology.Topology, error) {
+	next, err := s.n.alter(ctx, func(t *topology.Topology) (topology.Topology, error) {
 		if t.Epoch != top.Epoch {
 			return topology.Topology{}, errNothing
 		}

@@ -1,15 +1,30 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"sync/atomic"
 
 	"unkai"
+	"unkai/internal/core/topology"
 	"unkai/internal/peer"
 )
 
+// errUnvouched: nothing that this node holds or has promised may be relied on yet.
+var errUnvouched = errors.New("this node waits for another to tell what it remembers of it: its data directory may be an older copy")
+
+// alter has the managers decide about the next topology; this node may be the only one.
+func (n *Node) alter(ctx context.Context, f func(*topology.Topology) (topology.Topology, error)) (*topology.Topology, error) {
+	if n.network.waits.Load() {
+		return nil, errUnvouched
+	}
+	return n.managerRef.Load().Change(ctx, f)
+}
+
 // vouched is the network of a node that could ask nobody, when it started, what others
 // remember of it. Its directory may be an older copy. Until one of them has answered it
-// says hello and nothing else: it neither votes nor asks for votes.
+// says hello and nothing else: it neither votes nor asks for votes, nor decides anything
+// alone, nor answers clients.
 type vouched struct {
 	peer.Network
 	waits atomic.Bool
