@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +192,9 @@ func TestAnOlderCopyThatGoesOnIsStartedFirst(t *testing.T) {
 	stop(t, second)
 	dirs[0] = old
 	first = built(t, disk(0))
+	if seen := nodes(t, first).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return strings.Contains(m.Problem, "waits for another") }) {
+		t.Errorf("it does not say that it waits: %+v", seen)
+	}
 	second = built(t, disk(1), first.Peer())
 	settled(t, 2, first, second)
 	select {
