@@ -76,6 +76,17 @@ func (n *Node) vouch(by unkai.NodeID) {
 	}
 }
 
+// outlived ends this node, of which another remembers a later time; unless it was told
+// to go on with an older copy, and nobody could tell it at its start.
+func (n *Node) outlived(by unkai.NodeID, err error) {
+	if n.cfg.Restored && (n.network.waits.Load() || !n.book.older()) {
+		n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
+		n.vouch(by)
+		return
+	}
+	n.fail(err)
+}
+
 // find finds out whom to ask.
 type find func(context.Context) (unkai.NodeID, error)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,4 +195,39 @@ func TestWhoCouldAskNobodyDecidesNothing(t *testing.T) {
 	settled(t, 2, first, other)
 	dial(t, first).check(20)
 	dial(t, other).check(20)
+}
+
+// Who was told to go on with an older copy does, also if it is started first and hears
+// only later that others remember more.
+func TestAnOlderCopyThatGoesOnIsStartedFirst(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	disk := func(i int) func(*node.Config) {
+		return func(c *node.Config) { c.Data, c.Store, c.Restored = dirs[i], node.Disk, true }
+	}
+	first := built(t, disk(0))
+	second := built(t, disk(1), first.Peer())
+	settled(t, 2, first, second)
+	dial(t, first).fill(0, 100)
+	stop(t, first)
+	old := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(old, os.DirFS(dirs[0])); err != nil {
+		t.Fatal(err)
+	}
+	first = built(t, disk(0), second.Peer()) // the second one remembers this
+	settled(t, 2, first, second)
+	stop(t, first)
+	stop(t, second)
+	dirs[0] = old
+	first = built(t, disk(0))
+	if seen := nodes(t, first).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return strings.Contains(m.Problem, "waits for another") }) {
+		t.Errorf("it does not say that it waits: %+v", seen)
+	}
+	second = built(t, disk(1), first.Peer())
+	settled(t, 2, first, second)
+	select {
+	case <-first.Done():
+		t.Fatal("it has ended")
+	default:
+	}
+	dial(t, first).check(100)
 }

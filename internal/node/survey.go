@@ -44,6 +44,9 @@ func (n *Node) load() *load {
 		if s.Full {
 			l.State = "FULL: it refuses growth"
 		}
+		if n.network.waits.Load() {
+			l.State = "waits for another node to tell what it remembers of this one"
+		}
 		if n.memcache != nil {
 			l.Conns = n.memcache.Stats().Connections
 		}

@@ -263,7 +263,8 @@ func (w *sweep) purge(ctx context.Context, gone []Gone) error {
 func (r *Local) purge(b unkai.Bucket, v *Gone) error {
 	t := &r.trees[b]
 	if !t.mayPurge() {
-		return nil // the next sweep will
+		lower(&r.due[b], 1) // the next sweep will
+		return nil
 	}
 	err := r.engine.Purge(b, v.Hash, v.Key, v.Ballot)
 	t.purged(v, err == nil)
