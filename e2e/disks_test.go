@@ -64,6 +64,17 @@ func (c *cluster) status(m *member) (s admin.Status, err error) {
 	return s, json.Unmarshal([]byte(out), &s)
 }
 
+// serving is that of a node that serves. On a busy machine it may miss the others for a
+// moment, which status ends with 4 for.
+func (c *cluster) serving(m *member) (s admin.Status) {
+	c.t.Helper()
+	eventually(c.t, m.name+" says how it is", func() (err error) {
+		s, err = c.status(m)
+		return err
+	})
+	return s
+}
+
 // does runs a command that changes the cluster, and asks again while it cannot begin
 // because another change is not over.
 func (c *cluster) does(at *member, args ...string) {
@@ -80,11 +91,7 @@ func (c *cluster) does(at *member, args ...string) {
 // id is who a node is.
 func (c *cluster) id(m *member) string {
 	c.t.Helper()
-	s, err := c.status(m)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return s.Node
+	return c.serving(m).Node
 }
 
 // copied copies a directory of a node that is stopped.
@@ -235,11 +242,7 @@ func restored(t *testing.T, from, dir string) {
 // incarnation is which one of itself a node is.
 func (c *cluster) incarnation(m *member) uint32 {
 	c.t.Helper()
-	s, err := c.status(m)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return s.Incarnation
+	return c.serving(m).Incarnation
 }
 
 // born checks that a node has begun another incarnation.

@@ -23,11 +23,11 @@ const (
 func (c *cluster) full(m *member, full bool) {
 	c.t.Helper()
 	eventually(c.t, fmt.Sprintf("the store of %s is full: %v", m.name, full), func() error {
-		out := c.ask(m, "status")
-		if strings.Contains(out, "FULL") != full {
-			return errors.New(out)
+		out, err := c.unkai(m, "status")
+		if err == nil && strings.Contains(out, "FULL") != full {
+			err = errors.New(out)
 		}
-		return nil
+		return err
 	})
 }
 

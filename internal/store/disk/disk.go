@@ -127,6 +127,7 @@ type Engine struct {
 	lock   *pebble.Lock
 	db     *pebble.DB
 	space  *space
+	relief <-chan struct{} // the last flush for the sake of room; nil: none yet
 
 	mark  atomic.Uint64
 	fresh bool

@@ -117,9 +117,19 @@ func defaultReserve(fs vfs.FS, dir string) uint64 {
 
 // relieve brings what was removed to the tables, where compactions drop it
 // together with what it removes. With growth refused nothing else would fill
-// the memtable, and the disk would stay full.
+// the memtable, and the disk would stay full. One at a time: each makes a log, which
+// takes room itself until it is done.
 func (e *Engine) relieve() {
-	if _, err := e.db.AsyncFlush(); err != nil && !e.broken.Load() {
+	if e.relief != nil {
+		select {
+		case <-e.relief:
+		default:
+			e.space.removed.Store(true) // later
+			return
+		}
+	}
+	var err error
+	if e.relief, err = e.db.AsyncFlush(); err != nil && !e.broken.Load() {
 		e.log.Warn("removed records could not be flushed to make room; trying again", "err", err)
 		e.space.removed.Store(true)
 	}
