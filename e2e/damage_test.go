@@ -69,6 +69,7 @@ func (m *member) hurt(t *testing.T) {
 // A table that cannot be read through stays a trouble, and the node says what to do:
 // with its store emptied it begins anew, and is whole.
 func TestDiskDamaged(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	c := &cluster{t: t}
 	c.grow(3)

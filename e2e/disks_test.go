@@ -104,10 +104,19 @@ func copied(t *testing.T, dir string) string {
 	return to
 }
 
+// unhurried leaves a test out of a short run.
+func unhurried(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes up to a minute; run it without -short")
+	}
+}
+
 // A disk is lost with all that was on it. The node that is started in its place
 // with the same flags is another one: it joins, waits, and says that the lost one
 // has to be replaced or detached; when that is done everything is whole.
 func TestDiskWiped(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	for _, way := range []string{"replace", "detach"} {
 		t.Run(way, func(t *testing.T) {
@@ -157,6 +166,7 @@ func TestDiskWiped(t *testing.T) {
 // store of another. The nodes notice, begin new incarnations, and nothing of the old
 // copies is ever read.
 func TestDiskRestored(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	c := &cluster{t: t}
 	c.grow(3)
@@ -196,6 +206,7 @@ func TestDiskRestored(t *testing.T) {
 // started first, so that nobody can tell it. Once others are there it stops and says
 // why; started again it begins anew.
 func TestDiskRestoredAndNobodyThere(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	c := &cluster{t: t}
 	c.grow(3)

@@ -35,6 +35,7 @@ func (c *cluster) full(m *member, full bool) {
 // every node, and that one refuses growth, and reads and deletes; when there is room
 // it gets what it missed, with no help.
 func TestDiskFullAtOne(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	disk := diskOf(t, fullDisk)
 	others := filepath.Join(disk, "others")
@@ -85,6 +86,7 @@ func TestDiskFullAtOne(t *testing.T) {
 // The disks of all nodes are full: growth is refused with an error that says so,
 // nothing that was stored is lost, deletes work, and make room.
 func TestDiskFullAtAll(t *testing.T) {
+	unhurried(t)
 	t.Parallel()
 	c := &cluster{t: t}
 	for i := range 3 {

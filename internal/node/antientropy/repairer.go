@@ -66,6 +66,14 @@ type verified struct {
 	differ int64
 }
 
+// leave notes that another node compares the bucket now: what this one has found counts
+// no more for how long it has waited.
+func (v *verified) leave() {
+	v.mu.Lock()
+	v.first = 0
+	v.mu.Unlock()
+}
+
 type counters struct {
 	compared, differed, adopted, brought, settled, failed, sent, received, counted atomic.Int64
 }
@@ -124,7 +132,7 @@ func (r *Repairer) Stats() Stats {
 		v := &r.verified[b]
 		v.mu.Lock()
 		s.Unreconciled += v.differ
-		if at := max(v.at, v.first); at != 0 && at < oldest {
+		if at := max(v.at, v.first); v.first != 0 && at < oldest {
 			oldest, s.Bucket = at, unkai.Bucket(b)
 		}
 		v.mu.Unlock()
@@ -315,7 +323,11 @@ func (r *Repairer) looks(top *topology.Topology, only bool) (out []comparison) {
 	for b := range top.Buckets {
 		route := top.Route(unkai.Bucket(b))
 		wanted, hurried := r.demands.wants(unkai.Bucket(b))
-		if only && !wanted || !r.leads(route) {
+		if !r.leads(route) {
+			r.verified[b].leave()
+			continue
+		}
+		if only && !wanted {
 			continue
 		}
 		l := r.look(unkai.Bucket(b), route)
