@@ -331,6 +331,7 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	t := &r.trees[b]
 	if r.engine.Floor(b) == 0 && r.empty(b) {
 		t.emptied(r.skip())
+		r.unharmed(b)
 		return nil // a drop is a write
 	}
 	if err := r.engine.Drop(b); err != nil {

@@ -48,3 +48,21 @@ func TestWhoMayNotPurgeNowComesAgain(t *testing.T) {
 		t.Errorf("%d tombstones, due at %d", e.Stats().Tombstones, r.due[b].Load())
 	}
 }
+
+// Of a bucket that is not held nothing is to be healed, also if it was empty already.
+func TestDropForgetsTheWounds(t *testing.T) {
+	e, err := memory.Open(memory.Config{Buckets: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	top := topology.New(7, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	r := New(e, 2, func() *topology.Topology { return &top }) // holds nothing
+	r.wounded(3, []byte("key"), 1)
+	if err := r.Drop(3); err != nil || r.Wounded() != 0 {
+		t.Errorf("%v, %d wounds", err, r.Wounded())
+	}
+}
