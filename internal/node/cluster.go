@@ -317,7 +317,7 @@ func (n *Node) greetOne(ctx context.Context, id unkai.NodeID, h *hello) {
 		return // it is not there now; its connection says so
 	}
 	if err := n.greeted(id, a.Hello); errors.Is(err, errOlder) {
-		n.outlived(id, err)
+		n.outlived(err)
 	} else if err != nil {
 		n.log.Warn("what another node knows could not be kept", "node", id.String(), "err", err)
 	} else if h.Book != nil && n.network.waits.Load() {

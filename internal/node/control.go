@@ -83,7 +83,7 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 	switch {
 	case q.Hello != nil:
 		if err := n.greeted(from, q.Hello); errors.Is(err, errOlder) {
-			n.outlived(from, err)
+			n.outlived(err)
 		} else if err != nil {
 			return nil, err
 		}

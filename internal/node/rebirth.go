@@ -31,8 +31,12 @@ const (
 func (n *Node) recall(ctx context.Context) error {
 	if _, err := os.Stat(string(n.dir.file(topologyFile))); err == nil {
 		n.setState("asking other nodes what they remember of this one")
-		if others := len(n.others()) + len(n.cfg.Join); others > 0 && !n.askAround(ctx) {
-			n.log.Warn("no other node could be asked what it remembers of this one; it takes part when one has answered", "known", others)
+		others := len(n.others()) + len(n.cfg.Join)
+		asked := others == 0 || n.askAround(ctx)
+		if !asked && n.cfg.Restored {
+			n.log.Warn("no other node could be asked what it remembers of this one, and it goes on, as it was told to: if its data directory is an older copy, what was acknowledged since may be lost", "data", n.cfg.Data)
+		} else if !asked {
+			n.log.Warn("no other node could be asked what it remembers of this one: it takes part when one has answered; if none is left, start it with --restored, once", "known", others)
 			n.network.waits.Store(true)
 			n.book.keepOwn()
 			return nil
@@ -77,14 +81,16 @@ func (n *Node) vouch(by unkai.NodeID) {
 }
 
 // outlived ends this node, of which another remembers a later time; unless it was told
-// to go on with an older copy, and nobody could tell it at its start.
-func (n *Node) outlived(by unkai.NodeID, err error) {
-	if n.cfg.Restored && (n.network.waits.Load() || !n.book.older()) {
-		n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
-		n.vouch(by)
+// to go on with an older copy.
+func (n *Node) outlived(err error) {
+	if !n.cfg.Restored {
+		n.fail(err)
 		return
 	}
-	n.fail(err)
+	n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
+	if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
+		n.log.Warn("that this node is there could not be noted; it will be tried again", "err", err)
+	}
 }
 
 // find finds out whom to ask.

@@ -182,6 +182,9 @@ func TestWhoCouldAskNobodyDecidesNothing(t *testing.T) {
 	stop(t, other)
 	stop(t, first)
 	first = member(t, node.Disk, dirs[0], peer)
+	if seen := nodes(t, first).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return strings.Contains(m.Problem, "waits for another") }) {
+		t.Errorf("it does not say that it waits: %+v", seen)
+	}
 	c := dial(t, first)
 	for _, ask := range []string{"get key1\r\n", "set key1 0 0 1\r\nx\r\n", "flush_all\r\n"} {
 		if got := c.line(ask); !strings.HasPrefix(got, "SERVER_ERROR") {
@@ -219,9 +222,6 @@ func TestAnOlderCopyThatGoesOnIsStartedFirst(t *testing.T) {
 	stop(t, second)
 	dirs[0] = old
 	first = built(t, disk(0))
-	if seen := nodes(t, first).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return strings.Contains(m.Problem, "waits for another") }) {
-		t.Errorf("it does not say that it waits: %+v", seen)
-	}
 	second = built(t, disk(1), first.Peer())
 	settled(t, 2, first, second)
 	select {
