@@ -41,7 +41,10 @@ func testScanRanges(t *testing.T, open Open) {
 		}
 		same(t, "some ranges", collect(t, store.ScanRanges(e, 3, ranges)), want)
 	}
-	for range store.ScanRanges(e, 3, []store.Range{{First: 0, Last: math.MaxUint64}}) {
+	for _, err := range store.ScanRanges(e, 3, []store.Range{{First: 0, Last: math.MaxUint64}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // a scan may be left
 	}
 }
