@@ -17,7 +17,7 @@ var steps = flag.Bool("steps", false, "have every deed done at every step of a h
 func TestHandOver(t *testing.T) {
 	s := *seed
 	if s == 0 {
-		s = rand.Uint64() >> 16
+		s = next()
 	}
 	r := rand.New(rand.NewPCG(s, 0x57e9))
 	for _, step := range sim.Steps {

@@ -19,11 +19,22 @@ import (
 var (
 	seed   = flag.Uint64("seed", 0, "run only the world of this seed")
 	seeds  = flag.Int("seeds", 6, "how many worlds to run")
+	from   = flag.Uint64("from", 1, "the first seed of those; 0: new ones each time")
 	length = flag.Duration("length", 2*time.Minute, "how long things go wrong in each, in its own time")
 	log    = flag.String("log", "", "write everything that happens to files of this name, with a number for each run")
 )
 
 var logs int // written so far
+
+// next is the next seed of a series, or a new one. The same commit has the same worlds
+// each time, unless somebody asks for others.
+func next() uint64 {
+	if *from == 0 {
+		return rand.Uint64() >> 16
+	}
+	*from++
+	return *from - 1
+}
 
 // inMemory is a directory for the nodes' own files, in memory where there is such a
 // file system: they are synced often, and no real disk has to wait for that.
@@ -101,7 +112,7 @@ func TestWorlds(t *testing.T) {
 			*seeds = min(*seeds, 2)
 		}
 		for range *seeds {
-			which = append(which, rand.Uint64()>>16)
+			which = append(which, next())
 		}
 	}
 	for _, s := range which {
@@ -122,7 +133,7 @@ func TestWorlds(t *testing.T) {
 func TestASeedIsOneRun(t *testing.T) {
 	s := *seed
 	if s == 0 {
-		s = rand.Uint64() >> 16
+		s = next()
 	}
 	cfg := drawn(s)
 	cfg.Length = 30 * time.Second

@@ -431,7 +431,7 @@ func (x *explorer) enough(w *world, i int) {
 func (x *explorer) never(w *world, i int) {
 	pr := &w.procs[i]
 	p := &pr.p
-	p.Hopeless(pr.asked)
+	p.Hopeless(pr.asked, true)
 	if x.bug == "certain too early" && p.Phase == register.Accepting && p.Tally.Yes == 0 {
 		x.end(w, i, 'f')
 		return

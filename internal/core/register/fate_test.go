@@ -40,7 +40,7 @@ func TestFateAcrossEpochs(t *testing.T) {
 			}
 			p.Tally.Fail(0)
 			p.Tally.Fail(1)
-			p.Hopeless(quorum.First(3))
+			p.Hopeless(quorum.First(3), false)
 			p.Epoch = c.epoch
 			p.Prepare()
 			p.Tally.Promise(0, register.State{}, 0)
@@ -60,7 +60,7 @@ func TestStillSaysNothingOfAnotherSet(t *testing.T) {
 	mine := p.Ballot
 	p.Tally.Fail(0)
 	p.Tally.Fail(1)
-	p.Hopeless(quorum.First(3))
+	p.Hopeless(quorum.First(3), false)
 	other := register.State{Promised: mine.Heir(), Accepted: mine, Epoch: 5}
 	above := register.State{Promised: 1 << 50, Accepted: 1 << 50, Epoch: 5}
 	for epoch, want := range map[unkai.Epoch]register.Fate{5: register.Void, 6: register.Unclear} {

@@ -55,11 +55,12 @@ type Proposer struct {
 	under unkai.Epoch // first was proposed under it
 	held  quorum.Mask // who may have accepted it
 	again bool        // something was proposed without success after it
+	maybe bool        // some of that may have been chosen, as far as it is known who has it
 }
 
 // Begin starts a round with what one replica holds.
 func (p *Proposer) Begin(local State) {
-	p.seen, p.Ballot, p.from, p.first, p.under, p.held, p.again = max(local.Promised, local.Accepted), 0, 0, 0, 0, 0, false
+	p.seen, p.Ballot, p.from, p.first, p.under, p.held, p.again, p.maybe = max(local.Promised, local.Accepted), 0, 0, 0, 0, 0, false, false
 }
 
 // See takes notice of a ballot, so that the next ones are above it.
@@ -105,14 +106,16 @@ func (p *Proposer) ask(phase Phase) {
 
 // Hopeless ends a phase that can no longer be enough: what comes next has to be
 // above what was heard. Whoever was asked and has not certainly refused may
-// still do what it was asked for.
-func (p *Proposer) Hopeless(asked quorum.Mask) {
+// still do what it was asked for; enough says that so many may have that what was
+// proposed would be chosen.
+func (p *Proposer) Hopeless(asked quorum.Mask, enough bool) {
 	p.See(p.Tally.Seen)
 	p.See(p.Ballot)
 	held := asked &^ p.Tally.No
 	if p.Phase == Accepting && held != 0 {
 		p.See(p.Ballot.Heir()) // whoever accepted it has promised that
 	}
+	p.maybe = p.maybe || p.Phase == Accepting && enough
 	switch {
 	case p.Phase != Accepting || held == 0:
 	case p.first == 0:
@@ -124,6 +127,10 @@ func (p *Proposer) Hopeless(asked quorum.Mask) {
 
 // Doubt reports whether something that this round proposed may stand.
 func (p *Proposer) Doubt() bool { return p.first != 0 }
+
+// MaybeChosen reports whether so many may have accepted something of this round that it
+// was chosen by that, and seen. Else nobody has seen what is still as it was proposed.
+func (p *Proposer) MaybeChosen() bool { return p.maybe }
 
 // Fate is what became of what a round has proposed without success.
 type Fate uint8

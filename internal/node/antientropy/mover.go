@@ -220,6 +220,9 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 	if _, err := m.allowed(b, since); err != nil {
 		return 0, err
 	}
+	if route.Since != since || !slices.Contains(present(route), m.Self) {
+		return 0, errStopped
+	}
 	c := &bringer{
 		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))),
 		spend: func(ctx context.Context, n int) error {

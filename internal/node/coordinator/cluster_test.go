@@ -257,6 +257,41 @@ func TestAFlushWhileSomethingIsInDoubt(t *testing.T) {
 	})
 }
 
+// A coordinator that has not heard of a flush proposes something that only its own
+// replica accepts. Others have seen the flush by then: so it comes after that.
+func TestASetThatHasNotHeardOfAFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 0)
+		top := c.tops[0].Load()
+		sp := top.Space()
+		key := ""
+		for i := 0; key == "" || top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] != 1; i++ {
+			key = "k" + strconv.Itoa(i)
+		}
+		do(c.nodes[0], set(key, "old"))
+		time.Sleep(time.Second)
+		next := top.Flush()
+		if err := next.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		c.tops[1].Store(&next)
+		c.tops[2].Store(&next)
+		stored := make(chan unkai.Result)
+		go func() { stored <- do(c.nodes[0], set(key, "new"))[0] }()
+		time.Sleep(20 * time.Millisecond)
+		c.tops[0].Store(&next)
+		if res := <-stored; res.Status != unkai.OK {
+			t.Errorf("it is answered with %v", res)
+		}
+		for i, n := range c.nodes[:3] {
+			if res := do(n, get(key)); short(res[0]) != "ok new" {
+				t.Errorf("at node %d afterwards: %s", i+1, short(res[0]))
+			}
+		}
+		time.Sleep(10 * time.Second) // what is late arrives
+	})
+}
+
 // A replica that was cut off while its bucket got another set holds a proposal that
 // was never chosen, at a ballot of which the others have not heard. What they chose
 // since is what counts.

@@ -289,16 +289,26 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 			return c.settle(w, r)
 		}
 	}
-	p.Hopeless(q.asked)
+	p.Hopeless(q.asked, !q.route.Write.Never(p.Tally.No))
 	return c.restart(w, r, q)
 }
 
 // promised goes on when enough have promised the round's ballot.
 func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	p, best := &r.proposer, q.best()
-	fate := p.Fate()
+	fate, flushed := p.Fate(), r.top.Forgotten(best.Found.Record.Epoch)
 	if fate == register.Unclear && r.fresh && best.Found.Record.Item.CAS == r.item.CAS {
 		fate = register.Stands // another coordinator has found it and had it accepted
+		if flushed {
+			fate = register.Unclear // perhaps only after that
+		}
+	}
+	if fate == register.Stands && flushed {
+		// What was chosen before the flush is over. What was not, nobody has seen: it comes
+		// after the flush, which others may have seen before this round began.
+		if fate = register.Void; p.MaybeChosen() {
+			fate = register.Unclear
+		}
 	}
 	switch {
 	case r.serving == nil: // nobody waits any more
@@ -307,7 +317,6 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	case fate == register.Unclear:
 		return c.giveUp(w, r, errUnclear)
 	case fate == register.Stands:
-		// It may have been flushed meanwhile: then that is what stands.
 		r.item, r.fetched, r.accessed = visible(r.top, &best.Found.Record), best.Found.Fetched, best.Found.Accessed
 		r.fresh = r.fresh && r.item.Exists()
 		p.ProposeAgain()
