@@ -77,7 +77,7 @@ var mistakes = []mistake{
 		{
 			"internal/node/antientropy/mover.go",
 			"		m.settled.Store(b, arrival{since, bytes})",
-			"		m.settled.Store(b, arrival{since, bytes})\n		if r := m.Topology().Route(b); !r.Write.Joining.Members.Has(slices.Index(r.Members, m.Self)) {\n			_ = m.Replica.Drop(b)\n		}",
+			"		m.settled.Store(b, arrival{since, bytes})\n		if r := m.Topology().Route(b); !slices.ContainsFunc(r.Members, func(id unkai.NodeID) bool {\n			return id == m.Self && r.Write.Joining.Members.Has(slices.Index(r.Members, id))\n		}) {\n			_ = m.Replica.Drop(b)\n		}",
 		},
 		{
 			"internal/node/replica/replica.go",
