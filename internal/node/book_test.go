@@ -101,13 +101,7 @@ func TestBookOfAnEarlierTime(t *testing.T) {
 // started, and however long it has been there since.
 func TestBookOfWhoCouldAskNobody(t *testing.T) {
 	dir := t.TempDir()
-	open := func(name string, self unkai.NodeID) *book {
-		b, err := openBook(atomicFile(filepath.Join(dir, name)), self, func(unkai.NodeID, string) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	open := func(name string, self unkai.NodeID) *book { return bookAt(t, filepath.Join(dir, name), self) }
 	b, other := open("book", 7), open("other", 8)
 	if err := b.tellOwn("a:1", 1000); err != nil {
 		t.Fatal(err)
@@ -137,13 +131,7 @@ func TestBookOfWhoCouldAskNobody(t *testing.T) {
 // What it learns of others is no reason to write down that it was there.
 func TestBookOfWhoCouldAskNobodyKeepsWhatItKnew(t *testing.T) {
 	file := atomicFile(filepath.Join(t.TempDir(), "book"))
-	open := func() *book {
-		b, err := openBook(file, 7, func(unkai.NodeID, string) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	open := func() *book { return bookAt(t, string(file), 7) }
 	b := open()
 	if err := b.tellOwn("a:1", 1000); err != nil {
 		t.Fatal(err)
@@ -166,13 +154,7 @@ func TestBookOfWhoCouldAskNobodyKeepsWhatItKnew(t *testing.T) {
 // Who crashes before another has answered it has not lost anything by that.
 func TestBookOfWhoCouldAskNobodyAndCrashed(t *testing.T) {
 	dir := t.TempDir()
-	open := func(name string, self unkai.NodeID) *book {
-		b, err := openBook(atomicFile(filepath.Join(dir, name)), self, func(unkai.NodeID, string) {})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
+	open := func(name string, self unkai.NodeID) *book { return bookAt(t, filepath.Join(dir, name), self) }
 	b, other := open("book", 7), open("other", 8)
 	if err := errors.Join(b.tellOwn("a:1", 1000), other.learn(b.all())); err != nil {
 		t.Fatal(err)
@@ -186,4 +168,13 @@ func TestBookOfWhoCouldAskNobodyAndCrashed(t *testing.T) {
 	if err := b.learn(other.all()); err != nil || b.older() {
 		t.Errorf("it takes itself for an older copy: %v", err)
 	}
+}
+
+func bookAt(t *testing.T, file string, self unkai.NodeID) *book {
+	t.Helper()
+	b, err := openBook(atomicFile(file), self, func(unkai.NodeID, string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -23,10 +23,7 @@ type timed struct {
 
 // Do implements gateway.Coordinator.
 func (t *timed) Do(b *unkai.Batch) {
-	if t.n.network.waits.Load() {
-		for len(b.Results) < len(b.Ops) {
-			b.Results = append(b.Results, unkai.Result{Status: unkai.Failed, Err: errUnvouched})
-		}
+	if t.n.network.refused(b) {
 		return
 	}
 	if len(t.n.manager.Topology().Nodes) == 1 { // there is nobody to copy anything to

@@ -51,6 +51,18 @@ func (v *vouched) Handle(kind peer.Kind, h peer.Handler) {
 	v.Network.Handle(kind, h)
 }
 
+// refused answers the operations of a batch while the node waits, and reports whether it
+// has.
+func (v *vouched) refused(b *unkai.Batch) bool {
+	if !v.waits.Load() {
+		return false
+	}
+	for len(b.Results) < len(b.Ops) {
+		b.Results = append(b.Results, unkai.Result{Status: unkai.Failed, Err: errUnvouched})
+	}
+	return true
+}
+
 // hushed answers for a handler that waits.
 type hushed struct {
 	v  *vouched

@@ -79,7 +79,8 @@ func (r *Repairer) servePending(in *reader) ([]byte, error) {
 }
 
 // alike takes those departures out of which all that join, and are alive, hold durably
-// just what this node does, and have forgotten as much: it settles them. One question to each tells it of all.
+// just what this node does, and have forgotten as much: it settles them. One question to
+// each tells it of all.
 func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []departure) (left []departure) {
 	own := make([]replica.Tree, len(todo))
 	same := make([]quorum.Mask, len(todo))

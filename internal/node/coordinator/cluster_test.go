@@ -183,6 +183,17 @@ func do(c *coordinator.Coordinator, ops ...unkai.Op) []unkai.Result {
 	return b.Results
 }
 
+// ownKey is a key of which the first node is the coordinator.
+func (c *cluster) ownKey() string {
+	top := c.tops[0].Load()
+	for i := 0; ; i++ {
+		key := "k" + strconv.Itoa(i)
+		if sp := top.Space(); top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] == 1 {
+			return key
+		}
+	}
+}
+
 // Steady changes by one coordinator take one round trip, and so do reads: one
 // call to each other replica for a change, one call for a read, no promises.
 func TestOneRoundTrip(t *testing.T) {
@@ -223,12 +234,7 @@ func TestOneRoundTrip(t *testing.T) {
 func TestAFlushWhileSomethingIsInDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, 0)
-		top := c.tops[0].Load()
-		sp := top.Space()
-		key := ""
-		for i := 0; key == "" || top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] != 1; i++ {
-			key = "k" + strconv.Itoa(i)
-		}
+		top, key := c.tops[0].Load(), c.ownKey()
 		if res := do(c.nodes[0], set(key, "old")); res[0].Status != unkai.OK {
 			t.Fatal(res[0])
 		}
@@ -262,12 +268,7 @@ func TestAFlushWhileSomethingIsInDoubt(t *testing.T) {
 func TestASetThatHasNotHeardOfAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, 0)
-		top := c.tops[0].Load()
-		sp := top.Space()
-		key := ""
-		for i := 0; key == "" || top.Route(sp.Bucket(sp.Hash([]byte(key)))).Members[0] != 1; i++ {
-			key = "k" + strconv.Itoa(i)
-		}
+		top, key := c.tops[0].Load(), c.ownKey()
 		do(c.nodes[0], set(key, "old"))
 		time.Sleep(time.Second)
 		next := top.Flush()

@@ -296,20 +296,7 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 // promised goes on when enough have promised the round's ballot.
 func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	p, best := &r.proposer, q.best()
-	fate, flushed := p.Fate(), r.top.Forgotten(best.Found.Record.Epoch)
-	if fate == register.Unclear && r.fresh && best.Found.Record.Item.CAS == r.item.CAS {
-		fate = register.Stands // another coordinator has found it and had it accepted
-		if flushed {
-			fate = register.Unclear // perhaps only after that
-		}
-	}
-	if fate == register.Stands && flushed {
-		// What was chosen before the flush is over. What was not, nobody has seen: it comes
-		// after the flush, which others may have seen before this round began.
-		if fate = register.Void; p.MaybeChosen() {
-			fate = register.Unclear
-		}
-	}
+	fate := r.fate(best)
 	switch {
 	case r.serving == nil: // nobody waits any more
 		c.disown(r)
@@ -330,6 +317,24 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 		return c.settle(w, r)
 	}
 	return c.propose(w, r)
+}
+
+// fate is what became of what the round has proposed, when enough have promised and best
+// is the highest that they hold.
+func (r *round) fate(best *replica.Call) register.Fate {
+	rec := &best.Found.Record
+	fate, flushed := r.proposer.Fate(), r.top.Forgotten(rec.Epoch)
+	switch {
+	case fate == register.Unclear && !flushed && r.fresh && rec.Item.CAS == r.item.CAS:
+		return register.Stands // another coordinator has found it and had it accepted
+	case fate != register.Stands || !flushed:
+		return fate
+	case r.proposer.MaybeChosen():
+		return register.Unclear // if it was, the flush has ended it
+	}
+	// Nobody has seen it: it comes after the flush, which others may have seen before
+	// this round began.
+	return register.Void
 }
 
 // unsettled reports whether a task wants what is chosen to be held by this node, and
