@@ -31,34 +31,44 @@ type process struct {
 	exited  chan struct{} // closed when the process is gone
 }
 
-// output keeps what a process printed, up to a limit.
+// output keeps the beginning and the end of what a process printed.
 type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu          sync.Mutex
+	first, last []byte
 }
+
+const keptOutput = 1 << 20 // of each, at least
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.text.Len() < 1<<20 {
-		o.text.Write(p)
+	if len(o.first) < keptOutput {
+		o.first = append(o.first, p...)
+		return len(p), nil
 	}
+	if len(o.last) > 2*keptOutput {
+		o.last = append(o.last[:0], o.last[len(o.last)-keptOutput:]...)
+	}
+	o.last = append(o.last, p...)
 	return len(p), nil
 }
 
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.text.String()
+	return string(o.first) + string(o.last)
 }
 
-// tail is the end of what was printed.
+// tail is the end of what was printed, without details: what the test itself says
+// must not drown in it.
 func (o *output) tail() string {
-	s := o.String()
-	if len(s) > 4000 {
-		s = "… " + s[len(s)-4000:]
+	var lines []string
+	for line := range strings.Lines(o.String()) {
+		if !strings.Contains(line, `"level":"DEBUG"`) {
+			lines = append(lines, line)
+		}
 	}
-	return s
+	return strings.Join(lines[max(0, len(lines)-6):], "")
 }
 
 // launch starts a server and does not wait for it to serve.

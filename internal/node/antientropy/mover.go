@@ -7,6 +7,7 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/bits"
 	"slices"
@@ -157,7 +158,8 @@ func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
 	m.Replica.Settle()
 	var wg sync.WaitGroup
-	var trouble atomic.Bool
+	var failures atomic.Int64
+	var last atomic.Value // one of the errors
 	slots := make(chan struct{}, max(2, atOnce/max(1, len(top.Nodes)-1)))
 	own := 0
 	for own < len(todo) && todo[own].turn == 0 {
@@ -183,17 +185,21 @@ func (m *Mover) work(ctx context.Context) (pending, failed bool) {
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if !m.one(ctx, d.bucket, d.since) {
-				trouble.Store(true)
+			if err := m.one(ctx, d.bucket, d.since); err != nil {
+				failures.Add(1)
+				last.Store(fmt.Errorf("bucket %d: %w", d.bucket, err))
 			}
 		})
 	}
 	wg.Wait()
-	return pending, trouble.Load()
+	if n := failures.Load(); n > 0 { // in one line: there may be thousands
+		m.Log.Debug("buckets could not be brought to their new replicas yet; they will be tried again", "buckets", n, "one", last.Load())
+	}
+	return pending, failures.Load() > 0
 }
 
-// one tries to bring one bucket, and reports whether it has.
-func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) bool {
+// one tries to bring one bucket.
+func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) error {
 	bring := m.bring
 	if bring == nil {
 		bring = m.bringAll
@@ -201,7 +207,7 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) bool
 	bytes, err := bring(ctx, b, since)
 	if err == nil {
 		m.settled.Store(b, arrival{since, bytes})
-		return true
+		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -209,8 +215,7 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) bool
 		m.failed = map[unkai.Bucket]unkai.Epoch{}
 	}
 	m.failed[b] = since
-	m.Log.Debug("a bucket could not be brought to its new replicas yet; it will be tried again", "bucket", b, "err", err)
-	return false
+	return err
 }
 
 // bringAll brings one bucket that has set out in an epoch.
