@@ -32,8 +32,8 @@ func five(t *testing.T) *topology.Topology {
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	then(top.Switch(all, func(unkai.Bucket) int64 { return 0 }), nil)
-	then(top.Release(all), nil)
+	then(top.Proceed(all, nil, 1<<16, func(unkai.Bucket) int64 { return 0 }), nil)
+	then(top.Proceed(nil, all, 1<<16, nil), nil)
 	return &top
 }
 

@@ -48,10 +48,11 @@ type settled struct {
 	Buckets []unkai.Bucket `json:"buckets"`
 	Bytes   []int64        `json:"bytes"` // of each of them
 	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
+	Clients bool           `json:"clients,omitempty"` // wait at that node
 }
 
-func settledBy(e unkai.Epoch, m *antientropy.Mover) *settled {
-	s := &settled{Epoch: e, Forgot: m.Forgot()}
+func (n *Node) settled(e unkai.Epoch, m *antientropy.Mover) *settled {
+	s := &settled{Epoch: e, Forgot: m.Forgot(), Clients: n.paced().Told > 0}
 	s.Buckets, s.Bytes = m.Settled()
 	return s
 }
@@ -105,7 +106,7 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 		if top == nil || mover == nil || top.Epoch < q.Settled.Epoch {
 			return nil, fmt.Errorf("this node has not come to epoch %d yet", q.Settled.Epoch)
 		}
-		a.Settled = settledBy(top.Epoch, mover)
+		a.Settled = n.settled(top.Epoch, mover)
 	case q.Load != nil:
 		a.Load = n.load()
 	case q.Repair != nil:

@@ -138,10 +138,13 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	wait(top.Job.Paused, "an operator: it is paused")
 	lost := top.Lost()
 	wait(lost > 0, "%d buckets that have lost their quorum for good: see --give-up-lost of unkai detach", lost)
-	var short, joining, leaving int
+	var short, joining, leaving, due int
 	for b := range top.Buckets {
 		r := top.Route(unkai.Bucket(b))
 		switch {
+		case len(top.Sets[b].Due) > 0:
+			due++
+			continue
 		case !r.Moving:
 			continue
 		case !r.Joining:
@@ -170,6 +173,7 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	}
 	wait(short > 0, "replicas of %d buckets that are away: %s", short, strings.Join(away, ", "))
 	wait(joining > short, "%d buckets to be brought to their new replicas", joining-short)
+	wait(due > 0, "the turn of %d more buckets", due)
 	wait(leaving > 0, "old replicas to hear that %d buckets are read elsewhere now", leaving)
 	if top.Job.Held && top.Moving() == 0 {
 		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })

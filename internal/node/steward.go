@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"unkai"
@@ -18,7 +17,8 @@ const (
 	// stewardSoon is how soon it looks again while something is on its way. When that
 	// lasts, it looks less often: after a quarter of the time since the last change.
 	stewardSoon = 10 * time.Millisecond
-	// stewardParts is after what time it does a part of what is to be done.
+	// stewardParts is after what time it does a part of what is to be done: each change
+	// costs every node some work.
 	stewardParts = time.Second
 )
 
@@ -48,10 +48,6 @@ func (s *steward) pause(top *topology.Topology) time.Duration {
 	}
 	return min(max(time.Since(s.since)/4, stewardSoon), stewardLooks)
 }
-
-// early reports whether a change that would do only a part of what is to be done
-// should wait for the rest: each costs every node some work.
-func (s *steward) early() bool { return time.Since(s.since) < stewardParts }
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
@@ -109,7 +105,7 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 	}
 	s.replaceManagers(ctx, top)
 	if top.Moving() > 0 {
-		s.switchArrived(ctx, top)
+		s.proceed(ctx, top)
 		return
 	}
 	switch {
@@ -164,7 +160,7 @@ func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
 	for _, m := range strays {
 		left += len(top.Strayed(m.Seat))
 	}
-	if told == 0 || told < left && s.early() {
+	if told == 0 || told < left && time.Since(s.since) < stewardParts {
 		return false
 	}
 	return s.change(ctx, top, "buckets were forgotten where they are held no more", func(t *topology.Topology) (topology.Topology, error) {
@@ -196,71 +192,6 @@ func (s *steward) begin(ctx context.Context, top *topology.Topology, c topology.
 		}
 		return next, err
 	})
-}
-
-// switchArrived has buckets read at their joining sets when enough of their
-// present replicas have settled them, and frees them of their leaving sets when
-// enough of these know of it.
-func (s *steward) switchArrived(ctx context.Context, top *topology.Topology) {
-	said := map[unkai.Bucket][]unkai.Seat{}
-	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
-	var heard []unkai.Seat
-	for seat, a := range s.ask(ctx, top, top.Nodes) {
-		heard = append(heard, seat)
-		for i, b := range a.Buckets {
-			said[b] = append(said[b], seat)
-			if i < len(a.Bytes) {
-				bytes[b] = max(bytes[b], a.Bytes[i])
-			}
-		}
-	}
-	var arrived, free []unkai.Bucket
-	for b := range top.Buckets {
-		bucket := unkai.Bucket(b)
-		if top.Arrived(bucket, said[bucket]) && top.Serves(bucket, heard) {
-			arrived = append(arrived, bucket)
-		}
-		if top.Heard(bucket, heard) {
-			free = append(free, bucket)
-		}
-	}
-	if len(arrived)+len(free) < top.Moving() && s.early() {
-		return // for the rest
-	}
-	if len(arrived) > 0 {
-		s.change(ctx, top, "switch buckets", func(t *topology.Topology) (topology.Topology, error) {
-			return t.Switch(arrived, func(b unkai.Bucket) int64 { return bytes[b] }), nil
-		})
-	} else if len(free) > 0 {
-		s.change(ctx, top, "release buckets", func(t *topology.Topology) (topology.Topology, error) { return t.Release(free), nil })
-	}
-}
-
-// ask asks those of some nodes that have heard of a topology what they have
-// settled and forgotten.
-func (s *steward) ask(ctx context.Context, top *topology.Topology, nodes []topology.Node) map[unkai.Seat]*settled {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	out := map[unkai.Seat]*settled{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, m := range nodes {
-		wg.Go(func() {
-			a := settledBy(top.Epoch, s.n.mover)
-			if m.ID != s.n.id {
-				answer, err := s.n.askControl(ctx, m.ID, control{Settled: &settled{Epoch: top.Epoch}})
-				if err != nil || answer.Settled == nil || answer.Settled.Epoch != top.Epoch {
-					return // it will be asked again
-				}
-				a = answer.Settled
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out[m.Seat] = a
-		})
-	}
-	wg.Wait()
-	return out
 }
 
 // change has what f makes of a topology, unless there is a newer one: then it is

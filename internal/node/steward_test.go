@@ -19,22 +19,30 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &steward{since: time.Now()}
+		early := func() bool { return s.early(15, 16, false) }
 		if d := s.pause(&top); d != stewardLooks {
 			t.Errorf("at rest: %v", d)
 		}
 		if top, err = top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1); err != nil {
 			t.Fatal(err)
 		}
-		if d := s.pause(&top); d != stewardSoon || !s.early() {
-			t.Errorf("something has just set out: %v, early %v", d, s.early())
+		if d := s.pause(&top); d != stewardSoon || !early() {
+			t.Errorf("something has just set out: %v, early %v", d, early())
+		}
+		if s.early(8, 16, true) || !s.early(7, 16, true) {
+			t.Error("with clients it goes on when a half is ready")
 		}
 		time.Sleep(400 * time.Millisecond)
-		if d := s.pause(&top); d != 100*time.Millisecond || !s.early() {
-			t.Errorf("some time later: %v, early %v", d, s.early())
+		if d := s.pause(&top); d != 100*time.Millisecond || !early() {
+			t.Errorf("some time later: %v, early %v", d, early())
+		}
+		time.Sleep(100 * time.Millisecond)
+		if s.early(1, 16, true) || !early() {
+			t.Error("with clients it does not wait as long")
 		}
 		time.Sleep(time.Minute)
-		if d := s.pause(&top); d != stewardLooks || s.early() {
-			t.Errorf("a minute later: %v, early %v", d, s.early())
+		if d := s.pause(&top); d != stewardLooks || early() {
+			t.Errorf("a minute later: %v, early %v", d, early())
 		}
 		s.since = time.Now()
 		if top, err = top.Pause(); err != nil {

@@ -15,8 +15,9 @@ func run(t *testing.T, top Topology) Topology {
 		all[b] = unkai.Bucket(b)
 	}
 	for range 10 {
-		top = sealed(t)(top.Switch(all, nil), nil)
-		top = sealed(t)(top.Release(all), nil)
+		for range 4 { // they set out, arrive, and are heard of
+			top = sealed(t)(top.Proceed(all, all, top.Buckets/2, nil), nil)
+		}
 		forgot := map[unkai.Seat][]unkai.Bucket{}
 		for _, n := range top.Nodes {
 			forgot[n.Seat] = top.Strayed(n.Seat)
@@ -53,7 +54,8 @@ func TestReplaceGoesOnWhenTheNewNodeIsReborn(t *testing.T) {
 	top = sealed(t)(top.Join(Node{ID: 4, Weight: 1, Manual: true}))
 	top = sealed(t)(top.Begin(Change{Kind: KindReplace, Nodes: []unkai.NodeID{1, 4}}, nil, 1))
 	planned := top.Job.Planned
-	top = sealed(t)(top.Switch([]unkai.Bucket{0, 1, 2}, nil), nil)
+	top = sealed(t)(top.Proceed(nil, nil, top.Buckets, nil), nil)
+	top = sealed(t)(top.Proceed([]unkai.Bucket{0, 1, 2}, nil, 0, nil), nil)
 	top = sealed(t)(top.Reborn(4))
 	top = run(t, top)
 	whole(t, top)

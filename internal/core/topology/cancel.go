@@ -19,6 +19,8 @@ func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) {
 	for b := range next.Sets {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
 			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Joining)}
+		} else {
+			s.Due = nil
 		}
 	}
 	named := next.named()

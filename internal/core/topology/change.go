@@ -137,21 +137,25 @@ func (t *Topology) bereave() {
 	}
 	for b := range t.Sets {
 		s := &t.Sets[b]
+		if slices.ContainsFunc(s.Due, t.passed) {
+			drop()
+			s.Due = nil
+		}
 		if slices.ContainsFunc(s.Joining, t.passed) {
 			drop()
 			*s = Set{Epoch: t.Epoch, Replicas: s.Replicas, Strays: t.strays(s, s.Joining)}
 		}
 		none := !t.anySeated(s.Replicas)
 		switch {
-		case none && len(s.Joining) > 0:
-			*s = Set{Epoch: t.Epoch, Replicas: s.Joining, Strays: s.Strays}
+		case none && len(s.Joining)+len(s.Due) > 0:
+			*s = Set{Epoch: t.Epoch, Replicas: slices.Concat(s.Joining, s.Due), Strays: s.Strays}
 		case none && t.anySeated(s.Leaving), len(s.Leaving) > 0 && !t.able(s.Replicas) && t.able(s.Leaving):
 			drop()
 			back := Set{Epoch: t.Epoch, Replicas: s.Leaving, Strays: s.Strays}
 			back.Strays = t.strays(&back, s.Replicas)
 			*s = back
-		case len(s.Joining)+len(s.Leaving) == 0 && t.lost(s.Replicas, t.passed) && t.whole(s.Replicas, t.passed):
-			*s = Set{Epoch: t.Epoch, Replicas: slices.DeleteFunc(slices.Clone(s.Replicas), t.passed), Strays: s.Strays}
+		case s.atRest() && t.lost(s.Replicas, t.passed) && t.whole(s.Replicas, t.passed):
+			*s = Set{Epoch: t.Epoch, Replicas: slices.DeleteFunc(slices.Clone(s.Replicas), t.passed), Due: s.Due, Strays: s.Strays}
 		}
 	}
 }

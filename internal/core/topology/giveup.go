@@ -53,7 +53,7 @@ func (t *Topology) giveUp(c Change, gone []unkai.NodeID) (Topology, int, error) 
 	}
 	for b := range next.Sets {
 		s := &next.Sets[b]
-		if len(s.Joining) > 0 {
+		if len(s.Joining)+len(s.Due) > 0 {
 			return Topology{}, 0, fmt.Errorf("topology: end the job that runs first, with unkai job cancel: %w", ErrMoving)
 		}
 		if len(s.Leaving) > 0 && !next.settle(s, out) {

@@ -83,8 +83,8 @@ func arbitrary(t *testing.T, r *rand.Rand) *Topology {
 	}
 	id := unkai.NodeID(10)
 	settle := func() {
-		step(top.Switch(all(), nothing), nil)
-		step(top.Release(all()), nil)
+		step(top.Proceed(all(), nil, 1<<16, nothing), nil)
+		step(top.Proceed(nil, all(), 1<<16, nil), nil)
 		for _, n := range top.Nodes { // all have forgotten what they had to
 			step(top.Forgot(map[unkai.Seat][]unkai.Bucket{n.Seat: all()}), nil)
 		}
@@ -104,9 +104,9 @@ func arbitrary(t *testing.T, r *rand.Rand) *Topology {
 		case 3:
 			step(top.Detach(some))
 		case 4:
-			step(top.Switch(all()[r.IntN(len(top.Sets)):], nothing), nil)
+			step(top.Proceed(all()[r.IntN(len(top.Sets)):], nil, 1<<16, nothing), nil)
 		case 5:
-			step(top.Release(all()[r.IntN(len(top.Sets)):]), nil)
+			step(top.Proceed(nil, all()[r.IntN(len(top.Sets)):], 1<<16, nil), nil)
 		case 6:
 			settle()
 		case 7:

@@ -190,6 +190,7 @@ func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64, gon
 		}
 	}
 	next.plan(size)
+	next.queue(t)
 	return next, nil
 }
 

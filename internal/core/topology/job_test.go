@@ -22,6 +22,9 @@ func begun(t interface{ Fatal(...any) }, top topology.Topology, c topology.Chang
 	return next
 }
 
+// sent is the topology in which all buckets that have to wait for their turn have set out.
+func sent(top topology.Topology) topology.Topology { return top.Proceed(nil, nil, top.Buckets, nil) }
+
 // ended is the topology in which its job has come to its end.
 func ended(t interface{ Fatal(...any) }, top topology.Topology, size func(unkai.Bucket) int64) topology.Topology {
 	for range 100 {
@@ -29,8 +32,7 @@ func ended(t interface{ Fatal(...any) }, top topology.Topology, size func(unkai.
 			t.Fatal(err)
 		}
 		if top.Moving() > 0 {
-			top = top.Switch(all(top), size)
-			top = top.Release(all(top))
+			top = top.Proceed(all(top), all(top), top.Buckets/3, size)
 			continue
 		}
 		top = forgotten(top)
@@ -119,7 +121,7 @@ func TestCancelBeforeTheSwitch(t *testing.T) {
 		{Kind: topology.KindReplace, Nodes: []unkai.NodeID{12, 14}},
 		{Kind: topology.KindWeigh, Nodes: []unkai.NodeID{12}, Weight: 3},
 	} {
-		top := begun(t, start, c)
+		top := sent(begun(t, start, c))
 		next, err := top.Cancel()
 		if err != nil {
 			t.Fatal(err)
@@ -158,7 +160,7 @@ func sorted(seats []unkai.Seat) []unkai.Seat { return slices.Sorted(slices.Value
 // forget before still has; until then a job holds back what they shall hold.
 func TestCancelLeavesStrays(t *testing.T) {
 	top := forgotten(grown(t, first(t, 3, 2, 2), 11, 12))
-	top = begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13))
+	top = sent(begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13)))
 	var moving []unkai.Bucket
 	for b := range top.Sets {
 		if len(top.Sets[b].Joining) > 0 {
@@ -201,7 +203,7 @@ func TestCancelLeavesStrays(t *testing.T) {
 // Other moves of a bucket do not let anybody off forgetting it.
 func TestStraysOutlastOtherMoves(t *testing.T) {
 	top := forgotten(grown(t, first(t, 3, 2, 2), 11, 12))
-	top = begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13))
+	top = sent(begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13)))
 	next, err := top.Cancel()
 	if err != nil {
 		t.Fatal(err)
@@ -209,12 +211,12 @@ func TestStraysOutlastOtherMoves(t *testing.T) {
 	n13, _ := next.Node(13)
 	want := next.Strayed(n13.Seat)
 	next, _ = next.Advance(nil, 1)
-	next = begun(t, joined(t, next, topology.Node{ID: 14, Weight: 5}), attach(14))
+	next = sent(begun(t, joined(t, next, topology.Node{ID: 14, Weight: 5}), attach(14)))
 	if next.Moving() == 0 {
 		t.Fatal("nothing moves")
 	}
-	next = next.Switch(all(next), nil)
-	next = next.Release(all(next))
+	next = next.Proceed(all(next), nil, 1<<16, nil)
+	next = next.Proceed(nil, all(next), 1<<16, nil)
 	if got := next.Strayed(n13.Seat); !slices.Equal(got, want) {
 		t.Errorf("node 13 has %v to forget, want %v", got, want)
 	}
@@ -251,14 +253,14 @@ func TestNothingMovesWithoutNeed(t *testing.T) {
 // stays attached, and a later job makes the shares even.
 func TestCancelInTheMiddle(t *testing.T) {
 	top := forgotten(grown(t, first(t, 3, 2, 2), 11, 12))
-	top = begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13))
+	top = sent(begun(t, joined(t, top, topology.Node{ID: 13, Weight: 1}), attach(13)))
 	var some []unkai.Bucket
 	for b := range top.Sets {
 		if len(top.Sets[b].Joining) > 0 && len(some) < 3 {
 			some = append(some, unkai.Bucket(b))
 		}
 	}
-	next := top.Switch(some, func(unkai.Bucket) int64 { return 10 })
+	next := top.Proceed(some, nil, 0, func(unkai.Bucket) int64 { return 10 })
 	next, err := next.Cancel()
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +368,8 @@ func change(t *rapid.T, top *topology.Topology, last *unkai.NodeID) topology.Cha
 // cancelled cancels a job after some buckets were switched, and then has the
 // shares made even.
 func cancelled(t *rapid.T, top *topology.Topology, next topology.Topology) {
-	next = next.Switch(all(next)[:rapid.IntRange(0, next.Buckets).Draw(t, "switched")], nil)
+	next = next.Proceed(nil, nil, rapid.IntRange(0, next.Buckets).Draw(t, "sent"), nil)
+	next = next.Proceed(all(next)[:rapid.IntRange(0, next.Buckets).Draw(t, "switched")], nil, 0, nil)
 	next, err := next.Cancel()
 	if err != nil {
 		t.Fatal(err)

@@ -174,7 +174,7 @@ func (t *Topology) named() []bool {
 	named := make([]bool, t.Seats+1)
 	for b := range t.Sets {
 		s := &t.Sets[b]
-		for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving} {
+		for _, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Due} {
 			for _, seat := range list {
 				named[seat] = true
 			}

@@ -19,8 +19,8 @@ func done(t interface{ Fatal(...any) }, top topology.Topology) topology.Topology
 			t.Fatal(err)
 		}
 		if top.Moving() > 0 {
-			top = top.Switch(all(top), nil)
-			top = top.Release(all(top))
+			top = top.Proceed(all(top), nil, 1<<16, nil)
+			top = top.Proceed(nil, all(top), 1<<16, nil)
 			continue
 		}
 		top = forgotten(top)
@@ -179,8 +179,8 @@ func TestStraysDoNotJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	top = top.Switch(all(top), nil)
-	top = top.Release(all(top))
+	top = top.Proceed(all(top), nil, 1<<16, nil)
+	top = top.Proceed(nil, all(top), 1<<16, nil)
 	var strays []unkai.Bucket
 	n11, _ := top.Node(11)
 	if strays = top.Strayed(n11.Seat); len(strays) == 0 {
@@ -195,8 +195,8 @@ func TestStraysDoNotJoin(t *testing.T) {
 			t.Fatalf("bucket %d: %+v", b, s)
 		}
 	}
-	next = next.Switch(all(next), nil)
-	next = next.Release(all(next))
+	next = next.Proceed(all(next), nil, 1<<16, nil)
+	next = next.Proceed(nil, all(next), 1<<16, nil)
 	if _, ok := next.Depart(); ok {
 		t.Error("a node left that still holds what another could not join")
 	}

@@ -85,10 +85,10 @@ func sameMembers(a, b []unkai.Seat) bool {
 	return true
 }
 
-// Moving is how many buckets are on their way.
+// Moving is how many buckets are on their way, or wait for their turn.
 func (t *Topology) Moving() (n int) {
 	for b := range t.Sets {
-		if len(t.Sets[b].Joining)+len(t.Sets[b].Leaving) > 0 {
+		if s := &t.Sets[b]; !s.atRest() || len(s.Due) > 0 {
 			n++
 		}
 	}
@@ -124,12 +124,13 @@ func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
 	return t.spareOf(t.Sets[b].Joining, func(s unkai.Seat) bool { return !slices.Contains(present, s) }) >= 0
 }
 
-// Switch is the topology in which these buckets are read at their joining sets.
-// Size gives what was brought of a bucket to each new replica, in bytes, for
-// the account of the job; nil: nobody knows.
-func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64) Topology {
+// Proceed is the topology in which the buckets that have arrived are read at their joining
+// sets, those whose old replicas have heard of that have left them, and others set out, as
+// long as not more than room are on their way to joining sets. Size gives what was brought
+// of a bucket to each new replica, in bytes, for the account of the job; nil: nobody knows.
+func (t *Topology) Proceed(arrived, heard []unkai.Bucket, room int, size func(unkai.Bucket) int64) Topology {
 	next := t.next()
-	for _, b := range buckets {
+	for _, b := range arrived {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
 			if next.Job != nil {
 				next.Job.Moved.add(s, b, size)
@@ -137,6 +138,12 @@ func (t *Topology) Switch(buckets []unkai.Bucket, size func(unkai.Bucket) int64)
 			*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas, Strays: s.Strays}
 		}
 	}
+	for _, b := range heard {
+		if s := &next.Sets[b]; len(s.Leaving) > 0 && s.Epoch != next.Epoch {
+			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Leaving)}
+		}
+	}
+	next.setOut(room)
 	return next
 }
 
@@ -177,17 +184,6 @@ func (t *Topology) Fenced(heard []unkai.Seat) bool {
 		}
 	}
 	return true
-}
-
-// Release is the topology in which these buckets have left their old sets.
-func (t *Topology) Release(buckets []unkai.Bucket) Topology {
-	next := t.next()
-	for _, b := range buckets {
-		if s := &next.Sets[b]; len(s.Leaving) > 0 {
-			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Leaving)}
-		}
-	}
-	return next
 }
 
 // strays are those of a set once those who go hold it no more.

@@ -81,12 +81,12 @@ func TestALeavingSetIsReborn(t *testing.T) {
 	for b := range all {
 		all[b] = unkai.Bucket(b)
 	}
-	top = sealed(t)(top.Switch(all, nil), nil)
+	top = sealed(t)(top.Proceed(all, nil, 1<<16, nil), nil)
 	top = sealed(t)(top.Reborn(1))
 	if !top.Heard(0, []unkai.Seat{2}) {
 		t.Errorf("%+v waits for a seat that has passed", top.Sets[0])
 	}
-	top = sealed(t)(top.Release(all), nil)
+	top = sealed(t)(top.Proceed(nil, all, 1<<16, nil), nil)
 	if s := top.Sets[0]; len(s.Leaving) > 0 {
 		t.Errorf("%+v", s)
 	}

@@ -21,7 +21,7 @@ func (t *Topology) Renew(renewals []Renewal) (Topology, bool) {
 			continue
 		}
 		s := &next.Sets[r.Bucket]
-		if max(s.Epoch, t.Flushed) > r.Epoch || len(s.Joining)+len(s.Leaving) > 0 {
+		if max(s.Epoch, t.Flushed) > r.Epoch || !s.atRest() {
 			continue
 		}
 		s.Epoch, any = next.Epoch, true

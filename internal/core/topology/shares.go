@@ -1,6 +1,10 @@
 package topology
 
-import "unkai"
+import (
+	"slices"
+
+	"unkai"
+)
 
 // Shares are what each node holds, and should by its weight.
 func (t *Topology) Shares() []Held {
@@ -20,7 +24,7 @@ func (t *Topology) Shares() []Held {
 	for b := range t.Sets {
 		s := &t.Sets[b]
 		each(s.Replicas, func(h *Held) { h.Present++ })
-		each(without(s.Joining, s.Replicas), func(h *Held) { h.Joining++ })
+		each(without(slices.Concat(s.Joining, s.Due), s.Replicas), func(h *Held) { h.Joining++ })
 		each(without(s.Leaving, s.Replicas), func(h *Held) { h.Leaving++ })
 	}
 	return out
@@ -29,7 +33,7 @@ func (t *Topology) Shares() []Held {
 // Held is how many buckets a node holds.
 type Held struct {
 	Present int // of which it is a replica
-	Joining int // that come to it
+	Joining int // that come to it, or will when their turn has come
 	Leaving int // that it has given away and still writes
 	Ideal   float64
 }

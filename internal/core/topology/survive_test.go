@@ -22,6 +22,7 @@ func TestAJoiningSetHasToBeRead(t *testing.T) {
 		t.Errorf("before %d, while it runs %d, after %d; %d wait, %d stop; %v", p.Before, p.During, p.After, p.Waiting, p.Stopped, err)
 	}
 	next := sealed(t)(top.Begin(c, nil, 1))
+	next = sealed(t)(next.Proceed(nil, nil, 16, nil), nil)
 	if !next.Arrived(0, []unkai.Seat{1, 2, 3}) || next.Serves(0, []unkai.Seat{1, 2, 3}) || !next.Serves(0, []unkai.Seat{2, 3, 4}) {
 		t.Errorf("%+v", next.Sets[0])
 	}

@@ -74,11 +74,17 @@ type Set struct {
 	Replicas []unkai.Seat `json:"replicas"`
 	Joining  []unkai.Seat `json:"joining,omitempty"`
 	Leaving  []unkai.Seat `json:"leaving,omitempty"`
+	// Due is where the bucket is to go, by the job that runs, when its turn has come.
+	// Until then it is at rest, and Due binds nobody.
+	Due []unkai.Seat `json:"due,omitempty"`
 	// Strays were in the set and are not any more, and have not yet said that
 	// they have forgotten it. Until then they cannot join it: what they hold may
 	// never have been chosen.
 	Strays []unkai.Seat `json:"strays,omitempty"`
 }
+
+// atRest reports whether everything is asked of the replicas alone.
+func (s *Set) atRest() bool { return len(s.Joining)+len(s.Leaving) == 0 }
 
 // State is how far a node belongs to the cluster.
 type State uint8
@@ -180,11 +186,11 @@ func (t *Topology) validSet(s *Set) error {
 	if len(s.Replicas) == 0 {
 		return fmt.Errorf("it has no replica")
 	}
-	if len(s.Joining) > 0 && len(s.Leaving) > 0 {
+	if len(s.Joining) > 0 && len(s.Leaving) > 0 || len(s.Due) > 0 && !s.atRest() {
 		return fmt.Errorf("replicas join and leave it at once")
 	}
-	for k, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Strays} {
-		if k < 3 && len(list) > maxReplicas {
+	for k, list := range [][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Due, s.Strays} {
+		if k < 4 && len(list) > maxReplicas {
 			return fmt.Errorf("%d replicas are more than %d", len(list), maxReplicas)
 		}
 		for i, seat := range list {

@@ -33,8 +33,8 @@ func grown(t *testing.T, top topology.Topology, ids ...unkai.NodeID) topology.To
 	if err != nil {
 		t.Fatal(err)
 	}
-	top = top.Switch(all(top), nil)
-	top = top.Release(all(top))
+	top = top.Proceed(all(top), nil, 1<<16, nil)
+	top = top.Proceed(nil, all(top), 1<<16, nil)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestAttachGoesThroughBothSets(t *testing.T) {
 		t.Error("a bucket has arrived when 2 of the present 3 say so")
 	}
 	joining := top.Sets[moved].Joining
-	next := top.Switch([]unkai.Bucket{unkai.Bucket(moved)}, nil)
+	next := top.Proceed([]unkai.Bucket{unkai.Bucket(moved)}, nil, 1<<16, nil)
 	if err := next.Seal(); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestAttachGoesThroughBothSets(t *testing.T) {
 	if !next.Heard(unkai.Bucket(moved), seats[1:]) || next.Heard(unkai.Bucket(moved), seats[:1]) {
 		t.Error("the leaving set may go when 2 of its 3 know of it")
 	}
-	last := next.Release([]unkai.Bucket{unkai.Bucket(moved)})
+	last := next.Proceed(nil, []unkai.Bucket{unkai.Bucket(moved)}, 1<<16, nil)
 	if err := last.Seal(); err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func (g *growing) begin(t *testing.T) {
 	if top, err = top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{4}}, nil, 1); err != nil {
 		t.Fatal(err)
 	}
-	g.set(t, top)
+	g.set(t, top.Proceed(nil, nil, top.Buckets, nil))
 	for _, n := range g.nodes {
 		m := &antientropy.Mover{Self: n.id, Topology: g.top.Load, Replica: n.replica, Repairer: n.Repairer, Log: slog.New(slog.DiscardHandler)}
 		n.Pending = m.Pending

@@ -64,8 +64,8 @@ func newCluster(t testing.TB, size, buckets int, wrap ...func(store.Engine) stor
 	for b := range buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all, func(unkai.Bucket) int64 { return 0 })
-	top = top.Release(all)
+	top = top.Proceed(all, nil, 1<<16, func(unkai.Bucket) int64 { return 0 })
+	top = top.Proceed(nil, all, 1<<16, nil)
 	c.set(t, top)
 	for i := range size {
 		c.nodes = append(c.nodes, c.newNode(t, unkai.NodeID(i+1), buckets))

@@ -78,6 +78,7 @@ func TestForgetWhatWasNeverSeen(t *testing.T) {
 		t.Error("buckets are forgotten again and again")
 	}
 	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{1}}, nil, 1))
+	top = give(top.Proceed(nil, nil, 16, nil), nil)
 	held := top.Moving()
 	top = give(top.Cancel()) // the mover has not looked meanwhile
 	if got := m.Forgot(); len(got) > 0 {
@@ -113,6 +114,7 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
 	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
 	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+	top = give(top.Proceed(nil, nil, 16, nil), nil)
 	top = give(top.Pause())
 	m.work(t.Context())
 	if buckets, _ := m.Settled(); settled != 0 || len(buckets) != 0 {

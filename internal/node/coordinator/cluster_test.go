@@ -66,8 +66,8 @@ func newClusterOf(t *testing.T, seed uint64, loss float64, others ...unkai.NodeI
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all, nil)
-	top = top.Release(all)
+	top = top.Proceed(all, nil, 1<<16, nil)
+	top = top.Proceed(nil, all, 1<<16, nil)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
 	}
@@ -537,7 +537,7 @@ func (c *cluster) move(t *testing.T, r *rand.Rand) {
 			pause(50)
 		}
 	}
-	step(current.Switch(all, nil), nil)
+	step(current.Proceed(all, nil, 1<<16, nil), nil)
 	pause(500)
-	step(current.Release(all), nil)
+	step(current.Proceed(nil, all, 1<<16, nil), nil)
 }

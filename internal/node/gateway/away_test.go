@@ -57,8 +57,8 @@ func TestAnotherReplicaMayReachMore(t *testing.T) {
 	for b := range top.Buckets {
 		all = append(all, unkai.Bucket(b))
 	}
-	top = top.Switch(all, nil)
-	top = top.Release(all)
+	top = top.Proceed(all, nil, 1<<16, nil)
+	top = top.Proceed(nil, all, 1<<16, nil)
 	if err := top.Seal(); err != nil {
 		t.Fatal(err)
 	}

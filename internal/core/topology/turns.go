@@ -1,0 +1,43 @@
+package topology
+
+import "unkai"
+
+// queue has the buckets that would set out in this change wait for their turn, as they
+// were before it.
+func (t *Topology) queue(before *Topology) {
+	for b := range t.Sets {
+		if s := &t.Sets[b]; len(s.Joining) > 0 {
+			s.Due, s.Joining, s.Epoch = s.Joining, nil, before.Sets[b].Epoch
+		}
+	}
+}
+
+// Turn are the buckets that may set out now, when so many may be on their way to
+// joining sets at once.
+func (t *Topology) Turn(room int) (out []unkai.Bucket) {
+	if t.Job == nil || t.Job.Paused {
+		return nil
+	}
+	for b := range t.Sets {
+		if len(t.Sets[b].Joining) > 0 {
+			room--
+		}
+	}
+	for b := range t.Sets {
+		if len(out) < room && len(t.Sets[b].Due) > 0 {
+			out = append(out, unkai.Bucket(b))
+		}
+	}
+	return out
+}
+
+// setOut sends buckets on their way whose turn has come.
+func (t *Topology) setOut(room int) {
+	for _, b := range t.Turn(room) {
+		s := &t.Sets[b]
+		to := s.Due
+		if s.Due = nil; !t.lost(s.Replicas, t.passed) { // else it would never arrive; see Change.GiveUp
+			s.Joining, s.Epoch = to, t.Epoch
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"unkai"
+	"unkai/internal/core/topology"
+)
+
+const (
+	// turnPart is which part of all buckets is on its way to joining sets at once while
+	// there are clients: what they ask of those costs more (docs/decisions/0017), but
+	// each turn is a change of the topology.
+	turnPart = 16
+	// turnLeast is how many buckets are in any case.
+	turnLeast = 4
+	// turnSoon is after what time a turn begins for less than half of the last one.
+	turnSoon = 500 * time.Millisecond
+)
+
+// proceed has buckets read at their joining sets when enough of their present replicas
+// have settled them, frees them of their leaving sets when enough of these know of it, and
+// sends others on their way in their place.
+func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
+	said := map[unkai.Bucket][]unkai.Seat{}
+	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
+	var heard []unkai.Seat
+	clients := false
+	for seat, a := range s.ask(ctx, top, top.Nodes) {
+		heard = append(heard, seat)
+		clients = clients || a.Clients
+		for i, b := range a.Buckets {
+			said[b] = append(said[b], seat)
+			if i < len(a.Bytes) {
+				bytes[b] = max(bytes[b], a.Bytes[i])
+			}
+		}
+	}
+	var arrived, free []unkai.Bucket
+	under := 0 // way
+	for b := range top.Buckets {
+		bucket := unkai.Bucket(b)
+		if top.Route(bucket).Moving {
+			under++
+		}
+		if top.Arrived(bucket, said[bucket]) && top.Serves(bucket, heard) {
+			arrived = append(arrived, bucket)
+		}
+		if top.Heard(bucket, heard) {
+			free = append(free, bucket)
+		}
+	}
+	room := top.Buckets
+	if clients {
+		room = max(turnLeast, top.Buckets/turnPart)
+	}
+	ready := len(arrived) + len(free)
+	if ready < under && s.early(ready, under, clients) || ready+len(top.Turn(room)) == 0 {
+		return // for more
+	}
+	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
+		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }), nil
+	})
+}
+
+// early reports whether a change for those of the buckets under way that are ready should
+// wait for others: each costs every node some work.
+func (s *steward) early(ready, under int, clients bool) bool {
+	if clients {
+		return 2*ready < under && time.Since(s.since) < turnSoon
+	}
+	return time.Since(s.since) < stewardParts
+}
+
+// ask asks those of some nodes that have heard of a topology what they have
+// settled and forgotten.
+func (s *steward) ask(ctx context.Context, top *topology.Topology, nodes []topology.Node) map[unkai.Seat]*settled {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	out := map[unkai.Seat]*settled{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, m := range nodes {
+		wg.Go(func() {
+			a := s.n.settled(top.Epoch, s.n.mover)
+			if m.ID != s.n.id {
+				answer, err := s.n.askControl(ctx, m.ID, control{Settled: &settled{Epoch: top.Epoch}})
+				if err != nil || answer.Settled == nil || answer.Settled.Epoch != top.Epoch {
+					return // it will be asked again
+				}
+				a = answer.Settled
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out[m.Seat] = a
+		})
+	}
+	wg.Wait()
+	return out
+}
