@@ -411,6 +411,6 @@ func (n *Node) openToPeers() {
 	repairs := newServed(n.repairer.Serve)
 	n.asked = append(n.asked, repairs)
 	n.repairs.open(repairs)
-	n.batches = gateway.NewServer(&timed{n, n.pacer})
+	n.batches = gateway.NewServer(n.timed)
 	n.operations.open(n.batches)
 }

@@ -58,6 +58,7 @@ type Node struct {
 	mover       *antientropy.Mover
 	repairer    *antientropy.Repairer
 	pacer       *pace.Pacer
+	timed       *timed
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
@@ -343,8 +344,9 @@ func (n *Node) openRooms() error {
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
 	pacer := n.newPacer()
+	n.timed = &timed{n, &pacer.Latencies}
 	n.gateway = gateway.New(gateway.Config{
-		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
+		Local: n.timed, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{
