@@ -59,8 +59,12 @@ func newKeeper(c *cluster) *keeper {
 func (k *keeper) during(seed uint64, nodes []*member, f func()) {
 	k.cluster.t.Helper()
 	k.stop = make(chan struct{})
+	var doors []*process // only where they are: f may kill nodes and start others in their place
+	for _, m := range nodes {
+		doors = append(doors, &process{addr: m.addr})
+	}
 	for i, keys := range k.workers {
-		k.all.Go(func() { k.work(random(seed, i), nodes, keys) })
+		k.all.Go(func() { k.work(random(seed, i), doors, keys) })
 	}
 	defer func() {
 		close(k.stop)
@@ -90,8 +94,8 @@ func (k *keeper) answered(n int64) {
 }
 
 // work asks until it is told to stop.
-func (k *keeper) work(r *rand.Rand, nodes []*member, keys []*kept) {
-	wires := make([]*wire, len(nodes))
+func (k *keeper) work(r *rand.Rand, doors []*process, keys []*kept) {
+	wires := make([]*wire, len(doors))
 	defer func() {
 		for _, w := range wires {
 			if w != nil {
@@ -105,9 +109,9 @@ func (k *keeper) work(r *rand.Rand, nodes []*member, keys []*kept) {
 			return
 		default:
 		}
-		at := r.IntN(len(nodes))
+		at := r.IntN(len(doors))
 		if wires[at] == nil {
-			wires[at], _ = dial(nodes[at].process) // it may be away
+			wires[at], _ = dial(doors[at]) // it may be away
 		}
 		err := errNotYet
 		if wires[at] != nil {

@@ -157,7 +157,8 @@ It shows the plan and asks before it begins; --yes agrees beforehand. The job th
 goes on by itself, whoever is alive: unkai jobs shows how far it is.
 
 The exit code is 3 when it cannot begin now, because another job is running or the
-cluster has just changed.`,
+cluster has just changed. To attach what is attached, or to attach or detach what the
+running job does, is no mistake: it says so, and the exit code is 0.`,
 		Example: e.example, Args: e.args,
 	}
 	f := cmd.Flags()
@@ -205,6 +206,7 @@ const begins = 5
 
 func (g *going) run(ctx context.Context, wish admin.Wish) error {
 	var j admin.Job
+	already := false
 	for try := 1; ; try++ {
 		var p admin.Plan
 		if err := g.post(ctx, "/v1/plan", wish, &p); err != nil {
@@ -215,7 +217,7 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 				return err
 			}
 		}
-		if !g.yes {
+		if !g.yes && p.Already == "" {
 			if err := g.o.confirm("Begin?"); err != nil {
 				return err
 			}
@@ -226,15 +228,19 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 		err := g.post(ctx, "/v1/jobs", agreed, &j)
 		var busy conflict
 		if err == nil {
+			already = p.Already != ""
 			break
 		}
 		if !g.yes || try == begins || !errors.As(err, &busy) || !strings.Contains(err.Error(), "has changed") {
 			return err
 		}
 	}
-	if !g.wait {
-		if g.json {
+	if !g.wait || j.ID == 0 {
+		switch {
+		case g.json:
 			return g.o.printJSON(j)
+		case already:
+			return nil // as was said
 		}
 		return g.o.print("job %d has begun; unkai jobs shows how far it is\n", j.ID)
 	}

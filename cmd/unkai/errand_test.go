@@ -276,6 +276,39 @@ func TestTheJobIsAboutTheNodesShown(t *testing.T) {
 	}
 }
 
+// Who asks for what is so already, or is under way, is told so and has made no mistake;
+// nobody is asked whether to begin.
+func TestWhatIsSoAlready(t *testing.T) {
+	const plan = `{"kind":"attach","nodes":["00000000000000bb"],"epoch":9,"already":"node 00000000000000bb: being attached already, by job 4","flows":[],"shares":[],"warnings":[]}`
+	const none = `{"id":0,"kind":"attach","state":"done"}`
+	for _, test := range []struct{ args, job, says string }{
+		{"", "", "being attached already, by job 4\n"},
+		{"--yes", none, "being attached already, by job 4\n"},
+		{"--yes --wait", "", "being attached already, by job 4\njob 4 is done"},
+		{"--yes --wait", none, "being attached already, by job 4\n"},
+		{"--yes --json", "", `"id": 4`},
+	} {
+		f := fake(t, func(path, body string, before int) (int, string) {
+			switch {
+			case path == "POST /v1/plan":
+				return 200, plan
+			case path == "POST /v1/jobs" && test.job != "":
+				return 200, test.job
+			}
+			return willing(path, body, before)
+		})
+		s := newStage()
+		s.terminal = true
+		if code := s.run(append([]string{"attach", "bb", "--http", f.at}, strings.Fields(test.args)...)...); code != 0 {
+			t.Errorf("%+v: exit code %d: %s", test, code, s.err.String())
+		}
+		out := s.out.String()
+		if has(t, "stdout", out, test.says); strings.Contains(out+s.err.String(), "Begin?") || strings.Contains(out, "has begun") || strings.Contains(out, "may fail") {
+			t.Errorf("%+v:\n%s%s", test, out, s.err.String())
+		}
+	}
+}
+
 // A job that nobody has named is shown before it is touched, and at a terminal
 // somebody has to agree.
 func TestCancelAsksWhichJob(t *testing.T) {

@@ -34,6 +34,9 @@ func (t *table) String() string {
 
 // describePlan writes a plan for people.
 func describePlan(p *admin.Plan) string {
+	if p.Already != "" {
+		return p.Already + "\n"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d buckets move, as %d new replicas, about %s (estimated from what each node holds)\n",
 		title(p.Kind, p.Nodes, p.Weight, p.Zone), p.Moves.Buckets, p.Moves.Replicas, amount(p.Moves.Bytes))

@@ -15,7 +15,7 @@ import (
 type Operator interface {
 	// Plan tells what a change would do, and does nothing.
 	Plan(ctx context.Context, w Wish) (Plan, error)
-	// Begin begins a job.
+	// Begin begins a job, or tells of the one that does the same already.
 	Begin(ctx context.Context, w Wish) (Job, error)
 	Jobs(ctx context.Context) (Jobs, error)
 	// Steer changes how the running job goes on.
@@ -89,6 +89,8 @@ type Plan struct {
 	Warnings []string `json:"warnings"`
 	// GivenUp are the buckets that may lose acknowledged writes.
 	GivenUp int `json:"given_up,omitempty"`
+	// Already says that it is so, or that the running job does it; then nothing is planned.
+	Already string `json:"already,omitempty"`
 }
 
 // Flow is what one node gets of another.
@@ -125,7 +127,7 @@ type Jobs struct {
 
 // Job is one of them.
 type Job struct {
-	ID      int      `json:"id"`
+	ID      int      `json:"id"` // 0: nothing was to be done
 	Kind    string   `json:"kind"`
 	Nodes   []string `json:"nodes"`
 	Weight  int      `json:"weight,omitempty"`

@@ -11,8 +11,8 @@ import (
 // Snapshot is what a node can say of itself at one moment. Counters count from
 // the start of the process.
 type Snapshot struct {
-	// State is why the node does not serve: "starting", "stopping", with
-	// details. While it is not empty, only the fields up to Sync count.
+	// State is why the node does not serve: that it starts or stops, with details, or
+	// that nobody has vouched for its data directory yet. While it is not empty, only the fields up to Sync count.
 	State   string
 	Version string
 	Uptime  time.Duration

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -171,7 +172,7 @@ func TestAttachWaitsForTheOperator(t *testing.T) {
 	for _, n := range all {
 		dial(t, n).check(300)
 	}
-	for _, w := range []admin.Wish{{Kind: "attach", Nodes: []string{extra[0].Peer()}}, {Kind: "detach", Nodes: []string{"nobody"}}, {Kind: "dance"}, {Kind: "detach"}, {Kind: "weigh", Nodes: []string{extra[0].Peer()}, Weight: 1001}} {
+	for _, w := range []admin.Wish{{Kind: "detach", Nodes: []string{"nobody"}}, {Kind: "dance"}, {Kind: "detach"}, {Kind: "weigh", Nodes: []string{extra[0].Peer()}, Weight: 1001}} {
 		if code, text := post(t, all[0], "/v1/plan", w, nil); code != 400 {
 			t.Errorf("%+v: %d %s", w, code, text)
 		}
@@ -374,6 +375,53 @@ func TestCancel(t *testing.T) {
 	for _, n := range all {
 		dial(t, n).check(300)
 	}
+}
+
+// Who asks for what the running job does, or for what is so already, is told that, and
+// gets that job; who asks for something else is told that a job is running.
+func TestWhatIsSoAlready(t *testing.T) {
+	t.Parallel()
+	all := cluster(t, 3, plain)
+	extra := built(t, manual, all[0].Peer())
+	for len(nodes(t, all[0]).Nodes) < 4 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	ask := func(kind string, n *node.Node) (code int, p admin.Plan, j admin.Job) {
+		t.Helper()
+		w := admin.Wish{Kind: kind, Nodes: []string{n.Peer()}}
+		if code, text := post(t, all[1], "/v1/plan", w, &p); code != http.StatusOK {
+			t.Logf("%s: %d %s", kind, code, text)
+			return code, p, j
+		}
+		w.Epoch = p.Epoch
+		code, text := post(t, all[1], "/v1/jobs", w, &j)
+		if code != http.StatusOK {
+			t.Logf("%s: %d %s", kind, code, text)
+		}
+		return code, p, j
+	}
+	settles := func(kind string, state string) {
+		t.Helper()
+		post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1000}, nil)
+		_, first := begin(t, all[0], kind, extra.Peer())
+		code, p, j := ask(kind, extra)
+		if code != http.StatusOK || j.ID != first.ID || !strings.Contains(p.Already, fmt.Sprintf("%s already, by job %d", state, first.ID)) || p.Moves.Buckets != 0 {
+			t.Errorf("%s: %d, job %d of %d: %q", kind, code, j.ID, first.ID, p.Already)
+		}
+		if code, _, _ := ask("detach", all[2]); code != http.StatusConflict {
+			t.Errorf("another change while it runs: %d", code)
+		}
+		post(t, all[0], "/v1/job", admin.Order{Do: "throttle"}, nil)
+		if done := ended(t, all[0], first.ID); done.State != admin.JobDone {
+			t.Errorf("%+v", done)
+		}
+	}
+	settles("attach", "being attached")
+	settled(t, 4, append(slices.Clone(all), extra)...)
+	if code, p, j := ask("attach", extra); code != http.StatusOK || j.ID != 0 || j.State != admin.JobDone || !strings.Contains(p.Already, "attached already, so nothing") {
+		t.Errorf("%d %q %+v", code, p.Already, j)
+	}
+	settles("detach", "being detached")
 }
 
 // Of two who ask at once one gets a job; the other is told which.

@@ -58,6 +58,7 @@ type Node struct {
 	mover       *antientropy.Mover
 	repairer    *antientropy.Repairer
 	pacer       *pace.Pacer
+	timed       *timed
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway
 	scrubber    replica.Scrubber
@@ -343,8 +344,9 @@ func (n *Node) openRooms() error {
 		Floor: floor, Reserve: used.reserve, Rand: n.cfg.Rand,
 	})
 	pacer := n.newPacer()
+	n.timed = &timed{n, &pacer.Latencies}
 	n.gateway = gateway.New(gateway.Config{
-		Local: &timed{n, pacer}, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
+		Local: n.timed, Self: n.id, Topology: n.manager.Topology, Network: &n.network,
 		Timeout: n.cfg.RequestTimeout, MaxRunning: int64(n.cfg.MaxConns) * opsPerConn,
 	})
 	repairer := &antientropy.Repairer{
@@ -375,7 +377,7 @@ func (n *Node) openRooms() error {
 	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {
 		n.log.Warn("a bucket could not be read through; it will be tried again", "bucket", b, "err", err)
 	}
-	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.Settle, Renew: n.renew, Log: n.log}
+	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.SettleOne, Renew: n.renew, Log: n.log}
 	n.running.Go(func() { healer.Run(ctx) })
 	n.running.Go(func() { n.scrubber.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })

@@ -148,6 +148,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	loads := o.n.loads(ctx, top)
 	p, err := top.Plan(c, loads)
 	if err != nil {
+		if why := already(top, c); why != "" {
+			return alreadyPlanned(top, c, why), nil
+		}
 		return admin.Plan{}, refusal(top, err)
 	}
 	return o.n.describePlan(top, &p, loads), nil
@@ -190,6 +193,9 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 		return next, err
 	})
 	if err != nil {
+		if top := o.n.latest(ctx); already(top, c) != "" {
+			return o.n.alreadyBegun(top, c), nil
+		}
 		return admin.Job{}, err
 	}
 	if w.GiveUpLost {

@@ -17,8 +17,14 @@ import (
 // timed is this node's coordinator, where it is seen what clients wait: those of
 // this node, and those of others whose keys are coordinated here.
 type timed struct {
-	n     *Node
-	pacer *pace.Pacer
+	n         *Node
+	latencies latencies
+}
+
+// latencies is where it is noted how long a batch took.
+type latencies interface {
+	Begin(mayWrite bool) pace.Batch
+	End(pace.Batch)
 }
 
 // Do implements gateway.Coordinator.
@@ -34,9 +40,9 @@ func (t *timed) Do(b *unkai.Batch) {
 	for i := len(b.Results); i < len(b.Ops) && !wrote; i++ {
 		wrote = !command.ReadsOnly(&b.Ops[i])
 	}
-	began := t.pacer.Latencies.Begin(wrote)
+	began := t.latencies.Begin(wrote)
 	t.n.coordinator.Do(b)
-	t.pacer.Latencies.End(began)
+	t.latencies.End(began)
 }
 
 // newPacer is what keeps copies of data from slowing clients down.

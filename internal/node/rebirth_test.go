@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -185,6 +187,9 @@ func TestWhoCouldAskNobodyDecidesNothing(t *testing.T) {
 	if seen := nodes(t, first).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return strings.Contains(m.Problem, "waits for another") }) {
 		t.Errorf("it does not say that it waits: %+v", seen)
 	}
+	if code, text := readiness(t, first); code != http.StatusServiceUnavailable || !strings.Contains(text, "waits for another") {
+		t.Errorf("it says that it is ready, or not why it is not: %d %s", code, text)
+	}
 	c := dial(t, first)
 	for _, ask := range []string{"get key1\r\n", "set key1 0 0 1\r\nx\r\n", "flush_all\r\n"} {
 		if got := c.line(ask); !strings.HasPrefix(got, "SERVER_ERROR") {
@@ -196,8 +201,26 @@ func TestWhoCouldAskNobodyDecidesNothing(t *testing.T) {
 	}
 	other = member(t, node.Disk, dirs[1], first.Peer())
 	settled(t, 2, first, other)
+	if code, text := readiness(t, first); code != http.StatusOK {
+		t.Errorf("another has answered: %d %s", code, text)
+	}
 	dial(t, first).check(20)
 	dial(t, other).check(20)
+}
+
+// readiness is what a node says when it is asked whether clients should be sent to it.
+func readiness(t *testing.T, n *node.Node) (int, string) {
+	t.Helper()
+	resp, err := http.Get("http://" + n.HTTP().String() + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
 }
 
 // Who was told to go on with an older copy does, also if it is started first and hears

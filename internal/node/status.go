@@ -43,6 +43,14 @@ func (n *Node) closeAdmin() error {
 	return err
 }
 
+// unready is why the node does not serve, or "". The node's lock is held.
+func (n *Node) unready() string {
+	if n.state == "" && n.network.waits.Load() {
+		return errUnvouched.Error()
+	}
+	return n.state
+}
+
 // snapshot is what the node says of itself. While it is starting or stopping,
 // the rooms may not be there.
 func (n *Node) snapshot() admin.Snapshot {
@@ -52,7 +60,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if s.State = n.state; s.State != "" {
+	if s.State = n.unready(); s.State != "" {
 		return s
 	}
 	top := n.manager.Topology()

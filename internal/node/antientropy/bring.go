@@ -194,7 +194,7 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errors.Join(errs...), c.spend(ctx, sent))
+	return errors.Join(errors.Join(errs...), c.pay(ctx, sent))
 }
 
 // settleNodes has a round for each key below some nodes.
@@ -208,7 +208,7 @@ func (c *bringer) settleNodes(ctx context.Context, s *survey, nodes []uint32) er
 	waiting := 0
 	flush := func() bool {
 		if failed = c.settle(keys); failed == nil {
-			failed = c.spend(ctx, waiting)
+			failed = c.pay(ctx, waiting)
 		}
 		c.moved += int64(len(keys))
 		keys, waiting = nil, 0

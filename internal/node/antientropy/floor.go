@@ -56,10 +56,25 @@ func (c *bringer) giveFloor(ctx context.Context, to unkai.NodeID, floor unkai.Ba
 	return err
 }
 
+// highestFloor bounds the counters of what is believed to have been forgotten: three
+// quarters of all that there are. A floor is never lowered, and from its bucket it goes on
+// to whoever gets that; one near the end would leave the keys that are not held there
+// without any ballot. Clocks lead no further than to the middle; from there on counters
+// rise by a stride for each round of a key, or by what a start reserves, so that no bucket
+// comes up to here. No lower bound is sure: a busy key's counters may run ahead of every
+// clock.
+const highestFloor = 3 << 46
+
+// errTooHigh: what was forgotten is higher than ballots ever become.
+var errTooHigh = errors.New("that ballot is out of reach, so it cannot have been forgotten")
+
 func (r *Repairer) serveFloor(in *reader, b unkai.Bucket) ([]byte, error) {
 	floor := unkai.Ballot(in.u64())
 	if err := in.end(); err != nil {
 		return nil, err
+	}
+	if floor.Counter() > highestFloor {
+		return nil, fmt.Errorf("take over the floor %v of bucket %d: %w", floor, b, errTooHigh)
 	}
 	if err := r.Replica.RaiseFloor(b, floor); err != nil {
 		return nil, err

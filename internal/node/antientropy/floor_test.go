@@ -1,6 +1,7 @@
 package antientropy_test
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 	"time"
@@ -67,6 +68,33 @@ func TestNothingIsSettledWithoutItsFloor(t *testing.T) {
 			if buckets, _ := m.Settled(); !slices.Equal(buckets, want) {
 				t.Errorf("node %d has settled %v, want %v", i+1, buckets, want)
 			}
+		}
+	})
+}
+
+// A floor that no ballots lead to is not believed: it would stay for good, and nothing new
+// could be written to the bucket any more.
+func TestFloorOutOfReach(t *testing.T) {
+	grow(t, 10, func(t *testing.T, g *growing) {
+		g.begin(t)
+		b := g.moving()[0]
+		tell := func(floor unkai.Ballot) error {
+			question := []byte{10} // raise the floor
+			question = binary.LittleEndian.AppendUint16(question, uint16(b))
+			question = binary.LittleEndian.AppendUint32(question, uint32(g.top.Load().Route(b).Epoch))
+			question = binary.LittleEndian.AppendUint64(question, uint64(floor))
+			_, err := g.nodes[3].Serve(1, question)
+			return err
+		}
+		engine := g.nodes[3].engine
+		for _, counter := range []uint64{1<<48 - 1, 3<<46 + 1} {
+			if err := tell(unkai.MakeBallot(counter, 1)); err == nil || engine.Floor(b) != 0 {
+				t.Errorf("counter %d: %v, and the floor is %v", counter, err, engine.Floor(b))
+			}
+		}
+		last := unkai.MakeBallot(3<<46, 1)
+		if err := tell(last); err != nil || engine.Floor(b) != last {
+			t.Errorf("%v, and the floor is %v", err, engine.Floor(b))
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"unkai"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
 )
@@ -16,7 +17,8 @@ import (
 type Healer struct {
 	Topology func() *topology.Topology
 	Replica  *replica.Local
-	Settle   func(keys [][]byte) error
+	// Settle has a round at a key, and tells which ballot was promised for that.
+	Settle func(key []byte) (unkai.Ballot, error)
 	// Renew has buckets get a new epoch.
 	Renew func(ctx context.Context, r []topology.Renewal) error
 	Log   *slog.Logger
@@ -119,8 +121,9 @@ func (h *Healer) heal(ctx context.Context, top *topology.Topology, ready []repli
 // held anywhere, and then what is damaged can be forgotten.
 func (h *Healer) healOne(top *topology.Topology, w replica.Wound) error {
 	key := []byte(w.Key)
-	if err := h.Settle([][]byte{key}); err != nil {
+	promised, err := h.Settle(key)
+	if err != nil {
 		return err
 	}
-	return h.Replica.Bury(w, top.Space().Hash(key), top.Route(w.Bucket).Epoch)
+	return h.Replica.Bury(w, top.Space().Hash(key), top.Route(w.Bucket).Epoch, promised)
 }

@@ -128,7 +128,7 @@ func newHurt(t *testing.T, size, who int) *hurt {
 	h.cluster = newCluster(t, size, 16)
 	n := h.nodes[who-1]
 	h.healer = &antientropy.Healer{
-		Topology: h.top.Load, Replica: n.replica, Settle: n.coordinator.Settle, Log: n.Log,
+		Topology: h.top.Load, Replica: n.replica, Settle: n.coordinator.SettleOne, Log: n.Log,
 		Renew: func(_ context.Context, r []topology.Renewal) error {
 			h.asked++
 			next, ok := h.top.Load().Renew(r)
@@ -236,7 +236,7 @@ func TestDamageIsNotWrittenOver(t *testing.T) {
 				t.Fatalf("it answers %v", s)
 			}
 		}
-		h.healer.Settle = func([][]byte) error { return errors.New("not now") }
+		h.healer.Settle = func([]byte) (unkai.Ballot, error) { return 0, errors.New("not now") }
 		h.heals(t, 5*time.Second)
 		if h.asked != 1 {
 			t.Fatalf("%d renewals", h.asked)
@@ -321,7 +321,7 @@ func TestRenewalsAreRare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHurt(t, 3, 2)
 		n := h.nodes[1]
-		h.healer.Settle = func([][]byte) error { return errors.New("not now") }
+		h.healer.Settle = func([]byte) (unkai.Ballot, error) { return 0, errors.New("not now") }
 		for i := range 1200 {
 			key := fmt.Sprint("key", i)
 			h.damage(key)
@@ -481,6 +481,43 @@ func TestDamageBelowTheFloor(t *testing.T) {
 			want := h.held(t, h.nodes[0], key)
 			if got := h.held(t, n, key); n.replica.Wounded() != 0 || got.Ballot != want.Ballot || got.Tombstone != want.Tombstone {
 				t.Errorf("%s: %d are known to be damaged, and it is %+v, want %+v", key, n.replica.Wounded(), got, want)
+			}
+		}
+	})
+}
+
+// A tombstone that all others have forgotten leaves as high a floor where it was damaged:
+// a round in doubt about an earlier value must not hear from there that there never was
+// any. In a cluster of two one replica alone may promise.
+func TestDamagedTombstoneLeavesItsFloor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for size := 2; size <= 3; size++ {
+			h := newHurt(t, size, 2)
+			n := h.nodes[1]
+			do(h.nodes[0].coordinator, set("k", "v"))
+			do(h.nodes[0].coordinator, unkai.Op{Kind: unkai.Delete, Key: []byte("k")})
+			c := h.call("k")
+			var floor unkai.Ballot
+			for _, o := range h.nodes {
+				if o == n {
+					continue
+				}
+				if err := o.engine.Purge(c.Bucket, c.Hash, c.Key, h.held(t, o, "k").Ballot); err != nil {
+					t.Fatal(err)
+				}
+				floor = max(floor, o.engine.Floor(c.Bucket))
+			}
+			h.damage("k")
+			n.replica.Read(c)
+			h.heals(t, 5*time.Second)
+			if n.replica.Wounded() != 0 {
+				t.Fatalf("of %d: it is still damaged", size)
+			}
+			if err := h.Purge(c.Bucket, c.Hash, c.Key, h.held(t, n, "k").Ballot); err != nil {
+				t.Fatal(err)
+			}
+			if got := h.Floor(c.Bucket); floor == 0 || got < floor {
+				t.Errorf("of %d: forgotten up to %v where it was damaged, and up to %v elsewhere", size, got, floor)
 			}
 		}
 	})

@@ -63,6 +63,39 @@ func (r *Repairer) yield(ctx context.Context, bytes int) error {
 	return r.Pace.Wait(ctx, bytes)
 }
 
+// pay waits for bytes that were brought, but no longer than the bucket is to be brought:
+// a job that was paused or cancelled meanwhile must not keep others waiting.
+func (c *bringer) pay(ctx context.Context, bytes int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	looking.Go(func() {
+		for c.wanted() {
+			select {
+			case <-done:
+				return
+			case <-time.After(paceLooks):
+			}
+		}
+		cancel(errStopped)
+	})
+	err := c.spend(ctx, bytes)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// wanted reports whether the bucket is to be brought at this moment.
+func (c *bringer) wanted() bool {
+	top := c.Topology()
+	r := top.Route(c.b)
+	return r.Joining && r.Since == c.route.Since && (top.Job == nil || !top.Job.Paused)
+}
+
 // answered tells how a receiver took what it was brought.
 func (r *Repairer) answered(took time.Duration, refused bool) {
 	if r.Pace != nil {

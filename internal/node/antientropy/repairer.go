@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"unkai"
@@ -55,50 +53,6 @@ type Pacer interface {
 	Answered(took time.Duration, refused bool)
 }
 
-// verified is when a bucket was last found equal at all present replicas.
-type verified struct {
-	mu    sync.Mutex
-	at    int64
-	first int64 // when it was first looked at
-	epoch unkai.Epoch
-	by    []unkai.NodeID
-	// differ is how many keys were not equal everywhere at the last look.
-	differ int64
-}
-
-// leave notes that another node compares the bucket now: what this one has found counts
-// no more for how long it has waited.
-func (v *verified) leave() {
-	v.mu.Lock()
-	v.first = 0
-	v.mu.Unlock()
-}
-
-type counters struct {
-	compared, differed, adopted, brought, settled, failed, sent, received, counted atomic.Int64
-}
-
-// Stats counts what was compared and mended since the start.
-type Stats struct {
-	Compared int64 // buckets compared by this node with all other replicas
-	Differed int64 // of those, not equal at the first look
-	Adopted  int64 // records taken over here
-	Brought  int64 // records that other replicas took over because of this node
-	Settled  int64 // keys that needed a round
-	Failed   int64 // records that a store could not take over
-	Sent     int64 // bytes of questions
-	Received int64 // bytes of answers
-	Counted  int64 // buckets counted anew
-	// Unreconciled is how many keys were not equal everywhere when their buckets were
-	// looked at last, as far as this node compares them.
-	Unreconciled int64
-	// Oldest is when the bucket was last found equal at all its replicas for which
-	// that is longest ago, among those that this node compares; 0: all of them just
-	// were, or there is none. In milliseconds since 1970.
-	Oldest int64
-	Bucket unkai.Bucket // which that is
-}
-
 const (
 	// passEvery is how often all roots are compared, if it takes less than that.
 	passEvery = time.Second
@@ -113,54 +67,6 @@ func (r *Repairer) init() {
 		r.verified = make([]verified, r.Topology().Buckets)
 		r.wake = make(chan struct{}, 1)
 	})
-}
-
-// Stats are the counters at this moment.
-func (r *Repairer) Stats() Stats {
-	r.init()
-	c := &r.stats
-	s := Stats{
-		Compared: c.compared.Load(), Differed: c.differed.Load(), Adopted: c.adopted.Load(), Brought: c.brought.Load(),
-		Settled: c.settled.Load(), Failed: c.failed.Load(), Sent: c.sent.Load(), Received: c.received.Load(), Counted: c.counted.Load(),
-	}
-	top := r.Topology()
-	oldest := int64(math.MaxInt64)
-	for b := range r.verified {
-		if !r.leads(top.Route(unkai.Bucket(b))) {
-			continue
-		}
-		v := &r.verified[b]
-		v.mu.Lock()
-		s.Unreconciled += v.differ
-		if at := max(v.at, v.first); v.first != 0 && at < oldest {
-			oldest, s.Bucket = at, unkai.Bucket(b)
-		}
-		v.mu.Unlock()
-	}
-	if oldest != math.MaxInt64 {
-		s.Oldest = oldest
-	}
-	return s
-}
-
-// Verified is when a bucket was last found equal at all of these seats, and at all
-// other present replicas, in its present epoch; false: it was not, as far as this node
-// knows.
-func (r *Repairer) Verified(b unkai.Bucket, seats []unkai.Seat) (at int64, ok bool) {
-	r.init()
-	top := r.Topology()
-	v := &r.verified[b]
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.at == 0 || v.epoch != top.Route(b).Epoch {
-		return 0, false
-	}
-	for _, s := range seats {
-		if n, ok := top.Seated(s); !ok || !slices.Contains(v.by, n.ID) {
-			return 0, false
-		}
-	}
-	return v.at, true
 }
 
 // Run counts and compares until the context ends.
@@ -239,113 +145,6 @@ func (r *Repairer) leads(route *topology.Route) bool {
 		}
 	}
 	return false
-}
-
-// comparison is that of a bucket's root with the others'.
-type comparison struct {
-	bucket unkai.Bucket
-	route  *topology.Route
-	peers  []unkai.NodeID // those who have answered
-	differ bool
-	depth  int
-	most   int64 // records of the one who has most
-	all    bool  // nobody was away
-	keys   int64 // that were found to differ
-	mine   replica.Tree
-
-	hurried bool    // what changes all the time is mended too
-	why     trouble // if not all were compared
-	absent  string
-	// What became of it: whether nothing differed after all; whether all that
-	// differed was changing under the eyes, and has been mended.
-	level, restless                 bool
-	err                             error
-	brought, settled, failed, bytes int64
-}
-
-// Pass compares all buckets of this node once, and mends where they differ.
-func (r *Repairer) Pass(ctx context.Context) {
-	r.init()
-	r.pass(ctx, false)
-}
-
-// pass compares all buckets, or only those that somebody waits for.
-func (r *Repairer) pass(ctx context.Context, wanted bool) {
-	top := r.Topology()
-	looks := r.looks(top, wanted)
-	r.compareRoots(ctx, looks)
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, sessions)
-	for i := range looks {
-		l := &looks[i]
-		if ctx.Err() != nil {
-			break
-		}
-		if !l.differ {
-			r.found(l, l.all)
-			continue
-		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			r.stats.differed.Add(1)
-			if l.level, l.err = r.mend(ctx, top, l); l.err != nil && ctx.Err() == nil {
-				l.keys = max(l.keys, 1)
-				r.Log.Debug("a bucket could not be compared to the end; it will be tried again", "bucket", l.bucket, "err", l.err)
-			}
-			r.found(l, l.level && l.all && l.err == nil)
-		})
-	}
-	wg.Wait()
-	r.again(ctx, looks)
-}
-
-// found notes what a comparison has found.
-func (r *Repairer) found(l *comparison, equal bool) {
-	r.demands.note(l, equal)
-	now := r.Now()
-	v := &r.verified[l.bucket]
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.first == 0 {
-		v.first = now
-	}
-	v.differ = l.keys
-	if equal {
-		r.stats.compared.Add(1)
-		v.at, v.epoch, v.by = now, l.route.Epoch, present(l.route)
-	}
-}
-
-// looks are the buckets that this node leads and has counted; or only those of them
-// that somebody waits for.
-func (r *Repairer) looks(top *topology.Topology, only bool) (out []comparison) {
-	for b := range top.Buckets {
-		route := top.Route(unkai.Bucket(b))
-		wanted, hurried := r.demands.wants(unkai.Bucket(b))
-		if !r.leads(route) {
-			r.verified[b].leave()
-			continue
-		}
-		if only && !wanted {
-			continue
-		}
-		l := r.look(unkai.Bucket(b), route)
-		l.hurried = hurried
-		if !l.mine.Known {
-			l.lacks(counting, r.Self)
-			r.found(&l, false)
-			continue
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
-// look begins the comparison of a bucket with what this node holds of it.
-func (r *Repairer) look(b unkai.Bucket, route *topology.Route) comparison {
-	t := r.Replica.Tree(b)
-	return comparison{bucket: b, route: route, all: true, mine: t, depth: t.Depth, most: t.Records}
 }
 
 // errState is what another replica answers that cannot.

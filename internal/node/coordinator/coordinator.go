@@ -156,20 +156,32 @@ func (c *Coordinator) Stats() Stats {
 // Do answers the operations of b that have no result yet, in order, and at
 // least one of them; it stops early when the values of the answers have filled
 // b.Room.
-func (c *Coordinator) Do(b *unkai.Batch) { c.do(b, false) }
+func (c *Coordinator) Do(b *unkai.Batch) { c.do(b, nil) }
 
 // Settle sees to it that what is chosen for these keys is held by this node's replica,
 // and by both sets of replicas of their buckets where one set is taking the place of
 // the other. It reports the first key's error, if there is one; then it is to be
 // tried again.
 func (c *Coordinator) Settle(keys [][]byte) error {
+	return c.settleAll(keys, make([]unkai.Ballot, len(keys)))
+}
+
+// SettleOne does so with one key, and tells the last ballot that enough replicas have
+// promised meanwhile, or zero. None of them has forgotten anything at or above it.
+func (c *Coordinator) SettleOne(key []byte) (unkai.Ballot, error) {
+	promised := make([]unkai.Ballot, 1)
+	err := c.settleAll([][]byte{key}, promised)
+	return promised[0], err
+}
+
+func (c *Coordinator) settleAll(keys [][]byte, promised []unkai.Ballot) error {
 	var b unkai.Batch
 	for _, k := range keys {
 		op := b.Add()
 		op.Key, op.NoValue, op.NoBump = k, true, true
 	}
 	for len(b.Results) < len(b.Ops) {
-		c.do(&b, true)
+		c.do(&b, promised)
 	}
 	for i := range b.Results {
 		if err := b.Results[i].Err; err != nil {
@@ -179,7 +191,8 @@ func (c *Coordinator) Settle(keys [][]byte) error {
 	return nil
 }
 
-func (c *Coordinator) do(b *unkai.Batch, settle bool) {
+// do is Do; where settle is not nil it settles, and each key's ballot goes there.
+func (c *Coordinator) do(b *unkai.Batch, settle []unkai.Ballot) {
 	first := len(b.Results)
 	n := len(b.Ops) - first
 	if n <= 0 {
@@ -194,7 +207,10 @@ func (c *Coordinator) do(b *unkai.Batch, settle bool) {
 		t, op := &w.tasks[started], &b.Ops[first+started]
 		result := &b.Results[first+started]
 		*result = unkai.Result{}
-		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started, settle: settle}
+		*t = task{op: op, hash: c.space.Hash(op.Key), work: w, result: result, index: started}
+		if settle != nil {
+			t.settle = &settle[first+started]
+		}
 		if w.direct > 0 && w.reading(t, started) {
 			break // a direct read of the key may yet become a round, and must come first
 		}
@@ -220,7 +236,7 @@ const maxLate = 8
 // start answers an operation, or sees to it that it will be answered.
 func (c *Coordinator) start(w *work, t *task) {
 	s := c.stripe(t.hash)
-	if !t.settle && command.ReadsOnly(t.op) && (s.open.Load() == 0 || !s.has(t)) && c.direct(w, t) {
+	if t.settle == nil && command.ReadsOnly(t.op) && (s.open.Load() == 0 || !s.has(t)) && c.direct(w, t) {
 		return
 	}
 	t.state = waiting

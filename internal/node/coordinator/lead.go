@@ -296,6 +296,11 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 // promised goes on when enough have promised the round's ballot.
 func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	p, best := &r.proposer, q.best()
+	for t := r.serving; t != nil; t = t.next {
+		if t.settle != nil {
+			*t.settle = p.Ballot
+		}
+	}
 	fate := r.fate(best)
 	switch {
 	case r.serving == nil: // nobody waits any more
@@ -348,7 +353,7 @@ func (r *round) unsettled(q *poll) bool {
 		return false
 	}
 	for t := r.serving; t != nil; t = t.next {
-		if t.settle {
+		if t.settle != nil {
 			return true
 		}
 	}

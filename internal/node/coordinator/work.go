@@ -23,8 +23,10 @@ type task struct {
 	state  uint32 // atomic, except where only one goroutine can know the task
 	next   *task
 	poll   *poll // of a direct read that other replicas are asked for
-	settle bool  // it is to see that both sets of its key hold what is chosen
 	mutant bool  // it changed the item in the round that serves it
+	// settle, if any: it is to see that both sets of its key hold what is chosen, and the
+	// ballot that was promised for that goes there.
+	settle *unkai.Ballot
 
 	// What a direct read found, before it turned out to need a round.
 	peeked, fetched bool

@@ -96,12 +96,6 @@ func (l *Latencies) all(k kind) (out tally) {
 	return out
 }
 
-// Counts is how many batches have ended.
-func (l *Latencies) Counts() (readers, writers int) {
-	r, w := l.all(reads), l.all(writes)
-	return r.count(), w.count()
-}
-
 // since is what has been counted since an earlier tally.
 func (t *tally) since(before *tally) (out tally) {
 	for i := range t {

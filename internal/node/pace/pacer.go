@@ -96,7 +96,9 @@ func (p *Pacer) Answered(took time.Duration, refused bool) {
 	}
 }
 
-// Wait waits until bytes that were copied are within the limit.
+// Wait waits until bytes that were copied are within the limit, or until the context
+// ends. Who leaves early has copied them all the same: whoever comes later waits until
+// they are paid for.
 func (p *Pacer) Wait(ctx context.Context, bytes int) error {
 	p.moved.Add(int64(bytes))
 	p.mu.Lock()

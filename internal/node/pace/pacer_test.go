@@ -135,17 +135,32 @@ func TestWaitWithClients(t *testing.T) {
 	})
 }
 
-// Who waits ends when it is to stop.
+// Who waits ends at once when it is to stop; but what it has copied it has copied, and
+// whoever comes later waits for that, too.
 func TestWaitEnds(t *testing.T) {
 	var p Pacer
 	at(t, &p, func(t *testing.T) {
 		p.mu.Lock()
 		p.limit.rate, p.limit.slow = Floor, time.Hour
 		p.mu.Unlock()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		if err := p.Wait(ctx, 100<<20); !errors.Is(err, context.DeadlineExceeded) {
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if err := p.Wait(ctx, 2*Floor); !errors.Is(err, context.Canceled) || time.Since(began) != 300*time.Millisecond {
+					t.Errorf("after %v: %v", time.Since(began), err)
+				}
+			})
+		}
+		time.Sleep(300 * time.Millisecond)
+		cancel()
+		all.Wait()
+		if err := p.Wait(t.Context(), Floor); err != nil {
 			t.Error(err)
+		}
+		if took := time.Since(began); took < 17*time.Second || took > 18*time.Second+restFor*4 {
+			t.Errorf("17 seconds' worth of bytes were copied, and it went on after %v", took)
 		}
 	})
 }

@@ -182,3 +182,31 @@ func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yiel
 	}
 	return nil
 }
+
+// Each passes the records of a bucket that somebody can see, or might, to yield,
+// until that returns false. Key and value are valid during the call only. It ends
+// at one that is damaged: nobody knows what that was. At its end the bucket's floor is
+// above what it has passed over since it was flushed, as if that was purged by now: who
+// gets only the others must not conclude that there was nothing.
+func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
+	top, flushed := r.topology(), unkai.Ballot(0)
+	for e, err := range r.engine.Scan(b) {
+		if err != nil {
+			return fmt.Errorf("scan bucket %d: %w", b, err)
+		}
+		if e.Record.Ballot == 0 {
+			continue
+		}
+		if top.Forgotten(e.Record.Epoch) {
+			flushed = max(flushed, e.Record.Promise)
+			continue
+		}
+		if !yield(&e) {
+			return nil
+		}
+	}
+	if flushed <= r.Floor(b) {
+		return nil
+	}
+	return r.RaiseFloor(b, flushed)
+}

@@ -16,81 +16,6 @@ import (
 	"unkai/internal/store"
 )
 
-// Status is how a replica answered a call.
-type Status uint8
-
-// The answers.
-const (
-	Pending Status = iota
-	// OK: the record was read, or the value was accepted and is durable.
-	OK
-	// Refused: Call.Seen has been promised or accepted, which is higher.
-	Refused
-	// Fenced: for the replica the bucket is in another epoch, which is Call.Epoch
-	// now, or not its to hold; ask again under the topology that says so.
-	Fenced
-	// Failed: certainly not done; Call.Err says why.
-	Failed
-	// Unknown: it may have been done; Call.Err says why.
-	Unknown
-)
-
-// Call is one question to one replica and its answer. Its owner fills in the
-// question and leaves it alone until it is answered; then it may be used again.
-type Call struct {
-	Epoch  unkai.Epoch
-	Bucket unkai.Bucket
-	Hash   uint64
-	Key    []byte
-
-	// Of a Read or a Prepare: where to append the value; of a Read also how it
-	// counts as an access, and whether the value is not wanted at all.
-	Buf     []byte
-	Access  store.Access
-	NoValue bool
-
-	// Of a Prepare: the ballot to be promised. Of an Accept: the ballot, the
-	// promise that goes with it (0: none), the item (the zero Item is a
-	// tombstone), and the marks of having been read that it begins with; see
-	// store.Write.
-	Ballot   unkai.Ballot
-	Next     unkai.Ballot
-	Item     unkai.Item
-	Fetched  bool
-	Accessed uint32
-
-	// Of an Adopt: the epoch under which the record was accepted.
-	Under unkai.Epoch
-
-	// Answered hears of an answer that was not there when the method returned.
-	Answered Answered
-	// Tag is the caller's own.
-	Tag int
-
-	// The answer.
-	Status Status
-	Found  store.Found  // of a Read; of a Prepare what was accepted before it
-	Seen   unkai.Ballot // the highest ballot promised or accepted
-	Forgot unkai.Ballot // of a Prepare: the bucket's floor
-	Err    error
-	// Adopted: an Adopt that was OK has changed something.
-	Adopted bool
-
-	replica *Local
-	write   store.Write
-	stage   atomic.Uint32
-}
-
-// Forget lets go of what the call was about, so that one that is kept for later
-// keeps no key or value of others; Buf stays.
-func (c *Call) Forget() {
-	c.Key, c.Item, c.Found, c.Err, c.write = nil, unkai.Item{}, store.Found{}, nil, store.Write{}
-}
-
-// Answered is told, from any goroutine, that a call has its answer. It must not
-// block.
-type Answered interface{ CallAnswered(*Call) }
-
 // Local is the replica in this process. Its methods are safe for concurrent
 // use, each Call being one caller's own.
 type Local struct {
@@ -288,11 +213,6 @@ func (r *Local) write(c *Call, l *lock, f *store.Found, rec store.Record, fetche
 	return c.told()
 }
 
-// applied reports whether the engine, which has just returned, has applied the
-// call's write. If it has not, it has said so by now; a store that breaks later
-// takes nothing more and is read no more.
-func (c *Call) applied() bool { return c.stage.Load() != stageDone || c.write.Err == nil }
-
 func state(f *store.Found, floor unkai.Ballot) register.State {
 	s := register.State{Promised: f.Record.Promise, Accepted: f.Record.Ballot, Epoch: f.Record.Epoch}
 	if s.Accepted == 0 {
@@ -352,56 +272,9 @@ func (r *Local) empty(b unkai.Bucket) bool {
 	return empty
 }
 
-// Each passes the records of a bucket that somebody can see, or might, to yield,
-// until that returns false. Key and value are valid during the call only. It ends
-// at one that is damaged: nobody knows what that was. At its end the bucket's floor is
-// above what it has passed over since it was flushed, as if that was purged by now: who
-// gets only the others must not conclude that there was nothing.
-func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
-	top, flushed := r.topology(), unkai.Ballot(0)
-	for e, err := range r.engine.Scan(b) {
-		if err != nil {
-			return fmt.Errorf("scan bucket %d: %w", b, err)
-		}
-		if e.Record.Ballot == 0 {
-			continue
-		}
-		if top.Forgotten(e.Record.Epoch) {
-			flushed = max(flushed, e.Record.Promise)
-			continue
-		}
-		if !yield(&e) {
-			return nil
-		}
-	}
-	if flushed <= r.Floor(b) {
-		return nil
-	}
-	return r.RaiseFloor(b, flushed)
-}
-
 func (r *Local) refuse(c *Call, promised unkai.Ballot) bool {
 	r.counters.refused.Add(1)
 	c.Status, c.Seen = Refused, promised
-	return true
-}
-
-// A call's stages settle who speaks first: the method that returns, or the
-// engine that has finished.
-const (
-	stageStarted = iota
-	stageWaited  // the method has returned; the answer goes to Answered
-	stageDone
-)
-
-// told reports whether the answer is there already; otherwise Answered will hear
-// of it.
-func (c *Call) told() bool {
-	return c.stage.Load() == stageDone || !c.stage.CompareAndSwap(stageStarted, stageWaited)
-}
-
-func (c *Call) fail(s Status, err error) bool {
-	c.Status, c.Err = s, err
 	return true
 }
 
@@ -420,48 +293,4 @@ func (r *Local) admit(c *Call) bool {
 	r.counters.fenced.Add(1)
 	c.Status, c.Epoch = Fenced, route.Epoch
 	return false
-}
-
-func (c *Call) finish() {
-	if !c.stage.CompareAndSwap(stageStarted, stageDone) {
-		c.Answered.CallAnswered(c)
-	}
-}
-
-// settle turns how a write ended into the call's answer.
-func (c *Call) settle(doing string) {
-	switch {
-	case c.write.Err == nil:
-		c.Status = OK
-	case isInDoubt(c.write.Err):
-		c.Status, c.Err = Unknown, fmt.Errorf("%s: %w", doing, c.write.Err)
-	default:
-		c.Status, c.Err = Failed, fmt.Errorf("%s: %w", doing, c.write.Err)
-	}
-}
-
-// barrier is a Read that waits until what it saw is durable.
-type barrier Call
-
-// WriteDone implements store.Done.
-func (b *barrier) WriteDone(*store.Write) {
-	c := (*Call)(b)
-	c.settle("read")
-	if c.Status == Unknown {
-		c.Status = Failed // a read leaves nothing in doubt
-	}
-	c.finish()
-}
-
-// acceptance is a Prepare or an Accept on its way to the disk.
-type acceptance Call
-
-// WriteDone implements store.Done.
-func (a *acceptance) WriteDone(w *store.Write) {
-	c := (*Call)(a)
-	c.settle("write")
-	if c.Status == OK {
-		c.replica.expect(w.Bucket, &w.Record)
-	}
-	c.finish()
 }

@@ -163,7 +163,13 @@ func (r *Local) Examine(b unkai.Bucket, hash uint64, key []byte) {
 // a round in that epoch, which came after the one in which the damage was noticed, has
 // found nothing at the others. What is damaged gives way to an empty
 // record, which is swept. It does nothing when the key is not damaged any more.
-func (r *Local) Bury(w Wound, hash uint64, at unkai.Epoch) error {
+//
+// The record keeps the ballot that the others have promised to that round, which is above
+// all that they have forgotten: what was damaged may be a tombstone of which they hold
+// nothing any more. This replica forgets it, too, and has to know that there was
+// something, or a round that waits for what became of an earlier value would hear here
+// that there never was any.
+func (r *Local) Bury(w Wound, hash uint64, at unkai.Epoch, promised unkai.Ballot) error {
 	c := Call{Bucket: w.Bucket, Hash: hash, Key: []byte(w.Key), Epoch: at}
 	l := r.lockOf(&c)
 	if !r.admit(&c) {
@@ -181,7 +187,7 @@ func (r *Local) Bury(w Wound, hash uint64, at unkai.Epoch) error {
 	done := make(durable, 1)
 	write := store.Write{
 		Bucket: w.Bucket, Hash: hash, Key: c.Key, Heal: true, Done: done,
-		Record: store.Record{Promise: max(r.engine.Floor(w.Bucket), 1)},
+		Record: store.Record{Promise: max(r.engine.Floor(w.Bucket), promised, 1)},
 	}
 	r.engine.Write(&write)
 	told := true

@@ -156,6 +156,7 @@ type Engine struct {
 	syncs      atomic.Int64
 	damaged    atomic.Int64
 	warnings   limiter
+	retries    retries
 	scratch    sync.Pool // *[]byte
 	broken     atomic.Bool
 	loaded     func()      // of tests: called when a record was read, before it is believed

@@ -86,8 +86,12 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 
 // listener hears from the pebble's background work.
 func (e *Engine) listener() *pebble.EventListener {
+	e.retries.done = e.done
 	return &pebble.EventListener{
 		BackgroundError: e.backgroundError,
+		CompactionBegin: func(info pebble.CompactionInfo) { e.retries.begin(&info) },
+		TableCreated:    func(info pebble.TableCreateInfo) { e.retries.write(info.JobID) },
+		CompactionEnd:   func(info pebble.CompactionInfo) { e.retries.end(&info) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			details, _, _ := strings.Cut(info.String(), "\n") // what follows is where in the program
 			e.warn("a block of the store is damaged: keys in it are healed by the other replicas as they are noticed; to be rid of it look at the disk, stop this node, empty its store, and start it again",
@@ -107,7 +111,7 @@ func (e *Engine) backgroundError(err error) {
 	case errors.Is(err, pebble.ErrCancelledCompaction):
 	case pebble.IsCorruptionError(err):
 		e.warn("background work found a damaged block", "err", err)
-		time.Sleep(retryPause) // the pebble tries again at once
+		time.Sleep(retryPause) // the pebble tries again at once; for longer see retries
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.warn("background work found the disk full", "err", err)
 		e.space.look()
@@ -118,6 +122,7 @@ func (e *Engine) backgroundError(err error) {
 	}
 }
 
+// retryPause is short: this is told under the pebble's lock.
 const retryPause = 20 * time.Millisecond
 
 // damage counts and logs a damaged record, and gives the error for it.

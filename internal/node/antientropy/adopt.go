@@ -1,0 +1,108 @@
+package antientropy
+
+import (
+	"fmt"
+	"sync"
+
+	"unkai"
+	"unkai/internal/core/ring"
+	"unkai/internal/node/replica"
+)
+
+func (r *Repairer) serveAdopt(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
+	calls, err := in.adoptions(r.Topology().Space(), b, at, maxKeys)
+	if err != nil {
+		return nil, err
+	}
+	fates := r.adopt(calls)
+	out := u32([]byte{byte(stateOK)}, uint32(len(fates)))
+	for _, f := range fates {
+		out = append(out, byte(f))
+	}
+	return out, nil
+}
+
+// adoptions reads a list of records that are to be adopted, to the message's end.
+func (in *reader) adoptions(space ring.Space, b unkai.Bucket, at unkai.Epoch, most int) ([]replica.Call, error) {
+	calls := make([]replica.Call, in.list(18, most))
+	for i := range calls {
+		e, err := in.entry(space, b)
+		if err != nil {
+			return nil, err
+		}
+		calls[i] = e.adoption(b, at)
+	}
+	return calls, in.end()
+}
+
+// adoptions waits for the answers that were not there at once.
+type adoptions struct{ sync.WaitGroup }
+
+// CallAnswered implements replica.Answered.
+func (a *adoptions) CallAnswered(*replica.Call) { a.Done() }
+
+// adopt has this node's replica adopt records, which share its syncs.
+func (r *Repairer) adopt(calls []replica.Call) []fate {
+	var open adoptions
+	for i := range calls {
+		calls[i].Answered = &open
+		open.Add(1)
+		if r.Replica.Adopt(&calls[i]) {
+			open.Done()
+		}
+	}
+	open.Wait()
+	return r.fates(calls)
+}
+
+// adoptAll does so with many records of one bucket of which it holds next to nothing.
+func (r *Repairer) adoptAll(calls []replica.Call) []fate {
+	var open adoptions
+	open.Add(len(calls))
+	for i := range calls {
+		calls[i].Answered = &open
+	}
+	r.Replica.AdoptAll(calls)
+	open.Wait()
+	return r.fates(calls)
+}
+
+func (r *Repairer) fates(calls []replica.Call) []fate {
+	fates := make([]fate, len(calls))
+	for i := range calls {
+		switch c := &calls[i]; {
+		case c.Status == replica.OK && c.Adopted:
+			fates[i] = fateAdopted
+			r.stats.adopted.Add(1)
+		case c.Status == replica.OK:
+		case c.Status == replica.Refused:
+			fates[i] = fateRefused
+		default:
+			fates[i] = fateFailed
+			r.stats.failed.Add(1)
+		}
+	}
+	return fates
+}
+
+func (r *Repairer) serveSettle(in *reader) ([]byte, error) {
+	keys := make([][]byte, in.list(1, maxKeys))
+	for i := range keys {
+		keys[i] = in.key()
+	}
+	if err := in.end(); err != nil {
+		return nil, err
+	}
+	if err := r.settle(keys); err != nil {
+		return nil, fmt.Errorf("settle what could not be adopted: %w", err)
+	}
+	return []byte{byte(stateOK)}, nil
+}
+
+func (r *Repairer) settle(keys [][]byte) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	r.stats.settled.Add(int64(len(keys)))
+	return r.Settle(keys)
+}
