@@ -11,8 +11,10 @@ type Renewal struct {
 
 // Renew is the topology in which buckets have the same replicas in a new epoch: what was
 // begun under the one before, and relies on what was forgotten, is refused from then on
-// (docs/decisions/0019). Buckets that have had a new epoch since, or are on their way and
-// will get one, are left alone. It reports false when that is all of them.
+// (docs/decisions/0019). A bucket on its way to a joining set is sent back, as by Cancel, and
+// goes again with what waits for its turn: if too many of those who hold it have forgotten
+// something it would never arrive. Buckets that have had a new epoch since, or are leaving a
+// set and will get one, are left alone. It reports false when that is all of them.
 func (t *Topology) Renew(renewals []Renewal) (Topology, bool) {
 	next := t.next()
 	any := false
@@ -21,10 +23,18 @@ func (t *Topology) Renew(renewals []Renewal) (Topology, bool) {
 			continue
 		}
 		s := &next.Sets[r.Bucket]
-		if max(s.Epoch, t.Flushed) > r.Epoch || !s.atRest() {
+		switch running := t.Job != nil && t.Job.Outcome == Running; {
+		case max(s.Epoch, t.Flushed) > r.Epoch:
+			continue
+		case s.atRest():
+			s.Epoch = next.Epoch
+		case len(s.Joining) > 0 && running:
+			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Joining)}
+			next.Job.Held = true
+		default:
 			continue
 		}
-		s.Epoch, any = next.Epoch, true
+		any = true
 	}
 	return next, any
 }

@@ -413,28 +413,38 @@ func TestScrubOfWhatHasNoName(t *testing.T) {
 }
 
 // A bucket arrives though one of those who join it, and was there before, has damaged
-// records of it: that is healed afterwards.
+// records of it: that is noticed, and healed afterwards.
 func TestDamageHoldsUpNoBucket(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHurt(t, 3, 2)
-		for i := range 200 {
-			do(h.nodes[0].coordinator, set(string(key(i)), "value"))
-		}
-		h.damage(string(key(7)), string(key(8)), string(key(9)))
-		h.count(t) // as after a start
-		g := &growing{cluster: h.cluster}
-		g.begin(t)
-		g.move(t, 5*time.Second)
-		said := 0
-		for _, m := range g.movers[:3] {
-			if settled, _ := m.Settled(); slices.Equal(settled, g.moving()) {
-				said++
+	for _, started := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHurt(t, 3, 2)
+			for i := range 200 {
+				do(h.nodes[0].coordinator, set(string(key(i)), "value"))
 			}
-		}
-		if said != 2 {
-			t.Errorf("%d of 3 replicas have settled everything", said)
-		}
-	})
+			h.count(t)
+			h.damage(string(key(7)), string(key(8)), string(key(9)))
+			if started {
+				h.nodes[1].replica = replica.New(h.failing, 2, h.top.Load)
+				h.nodes[1].Replica = h.nodes[1].replica
+				h.count(t)
+			}
+			g := &growing{cluster: h.cluster}
+			g.begin(t)
+			g.move(t, 5*time.Second)
+			said := 0
+			for _, m := range g.movers[:3] {
+				if settled, _ := m.Settled(); slices.Equal(settled, g.moving()) {
+					said++
+				}
+			}
+			if said < 2 {
+				t.Errorf("%d of 3 replicas have settled everything", said)
+			}
+			if h.nodes[1].replica.Wounded() == 0 {
+				t.Error("nobody has noted what is damaged")
+			}
+		})
+	}
 }
 
 // Whoever wants to forget a tombstone comes across the one that is damaged.

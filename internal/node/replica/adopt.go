@@ -192,6 +192,9 @@ func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
 	top, flushed := r.topology(), unkai.Ballot(0)
 	for e, err := range r.engine.Scan(b) {
 		if err != nil {
+			if errors.Is(err, store.ErrDamaged) && len(e.Key) > 0 && top.Space().Hash(e.Key) == e.Hash {
+				r.Examine(b, e.Hash, e.Key) // or nobody would heal it
+			}
 			return fmt.Errorf("scan bucket %d: %w", b, err)
 		}
 		if e.Record.Ballot == 0 {
