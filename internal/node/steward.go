@@ -43,8 +43,11 @@ type steward struct {
 
 // pause is after what time to look again.
 func (s *steward) pause(top *topology.Topology) time.Duration {
-	if top.Moving() == 0 && !top.Straying() && (top.Job == nil || top.Job.Paused) {
+	switch {
+	case top.Moving() == 0 && !top.Straying() && (top.Job == nil || top.Job.Paused):
 		return stewardLooks
+	case top.Epoch != s.epoch: // it has just changed
+		return stewardSoon
 	}
 	return min(max(time.Since(s.since)/4, stewardSoon), stewardLooks)
 }

@@ -18,7 +18,7 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &steward{since: time.Now()}
+		s := &steward{epoch: 3, since: time.Now()}
 		early := func() bool { return s.early(15, 16, false) }
 		if d := s.pause(&top); d != stewardLooks {
 			t.Errorf("at rest: %v", d)
@@ -41,6 +41,10 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 			t.Error("with clients it does not wait as long")
 		}
 		time.Sleep(time.Minute)
+		if s.epoch = top.Epoch - 1; s.pause(&top) != stewardSoon {
+			t.Error("it takes its time though the topology has just changed")
+		}
+		s.epoch = top.Epoch
 		if d := s.pause(&top); d != stewardLooks || early() {
 			t.Errorf("a minute later: %v, early %v", d, early())
 		}
