@@ -388,7 +388,7 @@ func TestWhatIsSoAlready(t *testing.T) {
 	}
 	ask := func(kind string, n *node.Node) (code int, p admin.Plan, j admin.Job) {
 		t.Helper()
-		w := admin.Wish{Kind: kind, Nodes: []string{n.Peer()}}
+		w := admin.Wish{Kind: kind, Nodes: []string{n.ID().String()}}
 		if code, text := post(t, all[1], "/v1/plan", w, &p); code != http.StatusOK {
 			t.Logf("%s: %d %s", kind, code, text)
 			return code, p, j
@@ -403,7 +403,7 @@ func TestWhatIsSoAlready(t *testing.T) {
 	settles := func(kind string, state string) {
 		t.Helper()
 		post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1000}, nil)
-		_, first := begin(t, all[0], kind, extra.Peer())
+		_, first := begin(t, all[0], kind, extra.ID().String())
 		code, p, j := ask(kind, extra)
 		if code != http.StatusOK || j.ID != first.ID || !strings.Contains(p.Already, fmt.Sprintf("%s already, by job %d", state, first.ID)) || p.Moves.Buckets != 0 {
 			t.Errorf("%s: %d, job %d of %d: %q", kind, code, j.ID, first.ID, p.Already)
