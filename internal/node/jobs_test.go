@@ -347,7 +347,7 @@ func TestPauseResumeThrottle(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 3, plain)
-	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 200}, nil)
+	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 80}, nil)
 	extra := built(t, manual, all[0].Peer())
 	_, j := begin(t, all[0], "attach", extra.Peer())
 	awaited(t, all[0], j.ID, func(j admin.Job) bool { return j.Moved.Buckets > 0 })
@@ -402,7 +402,7 @@ func TestWhatIsSoAlready(t *testing.T) {
 	}
 	settles := func(kind string, state string) {
 		t.Helper()
-		post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1000}, nil)
+		post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 60}, nil)
 		_, first := begin(t, all[0], kind, extra.ID().String())
 		code, p, j := ask(kind, extra)
 		if code != http.StatusOK || j.ID != first.ID || !strings.Contains(p.Already, fmt.Sprintf("%s already, by job %d", state, first.ID)) || p.Moves.Buckets != 0 {
@@ -428,13 +428,14 @@ func TestWhatIsSoAlready(t *testing.T) {
 func TestTwoJobsAtOnce(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 4, plain)
-	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1000}, nil)
+	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 60}, nil)
 	codes := make([]int, 2)
 	texts := make([]string, 2)
+	begun := make([]admin.Job, 2)
 	var both sync.WaitGroup
 	for i := range codes {
 		both.Go(func() {
-			codes[i], texts[i] = post(t, all[i], "/v1/jobs", admin.Wish{Kind: "weigh", Nodes: []string{all[i].Peer()}, Weight: 2}, nil)
+			codes[i], texts[i] = post(t, all[i], "/v1/jobs", admin.Wish{Kind: "weigh", Nodes: []string{all[i].Peer()}, Weight: 2}, &begun[i])
 		})
 	}
 	both.Wait()
@@ -442,7 +443,7 @@ func TestTwoJobsAtOnce(t *testing.T) {
 		t.Fatal(codes, texts)
 	}
 	post(t, all[3], "/v1/job", admin.Order{Do: "throttle"}, nil)
-	if done := ended(t, all[2], jobs(t, all[0]).Ended[len(jobs(t, all[0]).Ended)-1].ID+1); done.Kind != "weigh" || done.State != admin.JobDone {
+	if done := ended(t, all[2], max(begun[0].ID, begun[1].ID)); done.Kind != "weigh" || done.State != admin.JobDone {
 		t.Errorf("%+v", done)
 	}
 	for _, n := range all {
