@@ -254,6 +254,7 @@ func (e *Engine) closePebble() error {
 	go func() {
 		<-e.committed
 		e.background.Wait()
+		e.guard.hurry.Store(true)
 		closed <- e.db.Close()
 	}()
 	select {

@@ -21,7 +21,8 @@ import (
 // pretence harms nobody, and the pebble can be closed in peace. An error of a
 // table is passed on: the pebble tries again, with a new file.
 //
-// It also carries the sync policy: see logFile.
+// It also carries the sync policy, see logFile, and gives rests to background
+// work, see tableFile.
 type guardFS struct {
 	vfs.FS
 	dir    string
@@ -30,6 +31,7 @@ type guardFS struct {
 	policy Sync
 	syncs  *atomic.Int64 // of logs
 	reads  reads
+	hurry  atomic.Bool // tables are written without rests
 
 	mu   sync.Mutex
 	logs map[*logFile]struct{} // open for writing
@@ -126,6 +128,9 @@ func (g *guardFS) guard(doing, name string, f vfs.File, err error) (vfs.File, er
 		return &guardFile{g: g, name: name}, nil
 	}
 	file := guardFile{File: f, g: g, name: name}
+	if strings.HasSuffix(name, ".sst") && g.PathDir(name) == g.dir {
+		return &tableFile{guardFile: file}, nil
+	}
 	if !strings.HasSuffix(name, ".log") || !g.vital(name) {
 		return &file, nil
 	}

@@ -103,6 +103,8 @@ func (e *Engine) open() error {
 		policy: e.cfg.Sync, syncs: &e.syncs, logs: map[*logFile]struct{}{},
 	}
 
+	e.guard.hurry.Store(true) // until it is open
+
 	start := time.Now()
 	if err := e.prepareLog(); err != nil {
 		return err
@@ -375,7 +377,13 @@ func (e *Engine) eachMeta(prefix []byte, f func(b unkai.Bucket, key, value []byt
 	return nil
 }
 
-func (e *Engine) used() int64 { return int64(e.db.Metrics().DiskSpaceUsage()) }
+// used asks the pebble how much room it takes, and hurries its background work
+// where that lags or where it makes room.
+func (e *Engine) used() int64 {
+	m := e.db.Metrics()
+	e.guard.hurry.Store(lags(m) || e.space.full.Load())
+	return int64(m.DiskSpaceUsage())
+}
 
 func sealNumber(key []byte, n uint64) []byte {
 	return seal(key, binary.LittleEndian.AppendUint64(nil, n))
