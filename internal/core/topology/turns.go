@@ -1,13 +1,22 @@
 package topology
 
-import "unkai"
+import (
+	"slices"
 
-// queue has the buckets that would set out in this change wait for their turn, as they
-// were before it.
+	"unkai"
+)
+
+// queue has the buckets that would set out in this change wait for their turn. One that is
+// at rest as before keeps its epoch; from another something was given up.
 func (t *Topology) queue(before *Topology) {
 	for b := range t.Sets {
-		if s := &t.Sets[b]; len(s.Joining) > 0 {
-			s.Due, s.Joining, s.Epoch = s.Joining, nil, before.Sets[b].Epoch
+		s, was := &t.Sets[b], &before.Sets[b]
+		if len(s.Joining) == 0 {
+			continue
+		}
+		s.Due, s.Joining = s.Joining, nil
+		if was.atRest() && slices.Equal(s.Replicas, was.Replicas) {
+			s.Epoch = was.Epoch
 		}
 	}
 }

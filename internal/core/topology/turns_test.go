@@ -121,6 +121,31 @@ func TestLossBeforeTheTurn(t *testing.T) {
 	}
 }
 
+// What is given up changes a set before its turn has come: that has a new epoch, or who
+// was given up would still be asked.
+func TestWhatIsGivenUpHasANewEpoch(t *testing.T) {
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 5; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top = run(t, sealed(t)(top.Begin(Change{Kind: KindAttach, Nodes: []unkai.NodeID{4, 5}}, nil, 1)))
+	before, cut := top, 0
+	top = sealed(t)(top.Begin(Change{Kind: KindDetach, Nodes: []unkai.NodeID{1, 2}, GiveUp: true}, nil, 1, 1, 2))
+	for b := range top.Sets {
+		was, is := &before.Sets[b], &top.Sets[b]
+		changed := !sameMembers(was.Replicas, is.Replicas)
+		if changed != (is.Epoch == top.Epoch) || !changed && is.Epoch != was.Epoch {
+			t.Errorf("bucket %d: %+v, and then %+v", b, was, is)
+		}
+		if changed && due(is) {
+			cut++
+		}
+	}
+	if cut == 0 {
+		t.Error("no set was cut that waits for its turn")
+	}
+}
+
 func TestOnlyABucketAtRestWaits(t *testing.T) {
 	top, _ := attaching(t)
 	b := slices.IndexFunc(top.Sets, func(s Set) bool { return due(&s) })
