@@ -15,6 +15,9 @@ func (t *Topology) move() {
 		nodes = append(nodes, ring.Node{ID: n.ID, Weight: n.Weight, Zone: n.Zone})
 		seats[n.ID] = n.Seat
 	}
+	if len(nodes) == 0 { // all have lost what they held, and have a share to come
+		return
+	}
 	for b, ids := range ring.Place(t.Buckets, t.N, nodes, t.placed()) {
 		target := make([]unkai.Seat, len(ids))
 		for i, id := range ids {
