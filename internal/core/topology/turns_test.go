@@ -138,6 +138,9 @@ func TestNobodySetsOutInVain(t *testing.T) {
 	if n := setsThat(next, due); n != vain || setsThat(next, func(s *Set) bool { return joins(s) && doomed(s, s.Joining) }) > 0 {
 		t.Errorf("%d wait, and %d do not arrive", n, vain)
 	}
+	if out := top.Turn(top.Buckets, 1, 2); len(out) > 0 {
+		t.Errorf("%d set out of which one replica is left", len(out))
+	}
 	if next = sealed(t)(next.Proceed(nil, nil, top.Buckets, nil), nil); setsThat(next, due) > 0 {
 		t.Error("they wait though all are back")
 	}
