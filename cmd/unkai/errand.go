@@ -241,6 +241,8 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 			return g.o.printJSON(j)
 		case already:
 			return nil // as was said
+		case j.ID == 0:
+			return g.o.print("it is done already, by a job that has ended since\n")
 		}
 		return g.o.print("job %d has begun; unkai jobs shows how far it is\n", j.ID)
 	}

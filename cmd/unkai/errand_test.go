@@ -309,6 +309,23 @@ func TestWhatIsSoAlready(t *testing.T) {
 	}
 }
 
+// What was planned came to be before somebody agreed to it: there is no job to name.
+func TestWhatWasDoneMeanwhile(t *testing.T) {
+	f := fake(t, func(path, body string, before int) (int, string) {
+		if path == "POST /v1/jobs" {
+			return 200, `{"id":0,"kind":"attach","state":"done"}`
+		}
+		return willing(path, body, before)
+	})
+	s := newStage()
+	if code := s.run("attach", "bb", "--http", f.at, "--yes"); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	if out := s.out.String(); strings.Contains(out, "job 0") || !strings.Contains(out, "done already") {
+		t.Error(out)
+	}
+}
+
 // A job that nobody has named is shown before it is touched, and at a terminal
 // somebody has to agree.
 func TestCancelAsksWhichJob(t *testing.T) {

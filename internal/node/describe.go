@@ -165,15 +165,20 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 			short++
 		}
 	}
-	var away []string
+	var gone []unkai.NodeID
 	for _, m := range top.Nodes {
 		if !n.here(m.ID) {
-			away = append(away, m.ID.String())
+			gone = append(gone, m.ID)
 		}
 	}
-	wait(short > 0, "replicas of %d buckets that are away: %s", short, strings.Join(away, ", "))
+	away := ids(gone)
+	stay := 0 // though their turn has come
+	if !top.Job.Paused {
+		stay = due - len(top.Turn(2*top.Buckets, gone...))
+	}
+	wait(short+stay > 0, "replicas of %d buckets that are away: %s", short+stay, strings.Join(away, ", "))
 	wait(joining > short, "%d buckets to be brought to their new replicas", joining-short)
-	wait(due > 0, "the turn of %d more buckets", due)
+	wait(due > stay, "the turn of %d more buckets", due-stay)
 	wait(leaving > 0, "old replicas to hear that %d buckets are read elsewhere now", leaving)
 	if top.Job.Held && top.Moving() == 0 {
 		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })

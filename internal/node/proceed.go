@@ -27,10 +27,9 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	said := map[unkai.Bucket][]unkai.Seat{}
 	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
 	var heard []unkai.Seat
-	clients := false
-	for seat, a := range s.ask(ctx, top, top.Nodes) {
+	answers := s.ask(ctx, top, top.Nodes)
+	for seat, a := range answers {
 		heard = append(heard, seat)
-		clients = clients || a.Clients
 		for i, b := range a.Buckets {
 			said[b] = append(said[b], seat)
 			if i < len(a.Bytes) {
@@ -52,17 +51,37 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 			free = append(free, bucket)
 		}
 	}
+	clients, silent, gone := crowd(top, answers, s.n.here)
+	if silent && under == 0 && time.Since(s.since) < turnSoon {
+		return // until it is known who waits
+	}
 	room := top.Buckets
-	if clients {
+	if clients || silent {
 		room = max(turnLeast, top.Buckets/turnPart)
 	}
 	ready := len(arrived) + len(free)
-	if ready < under && s.early(ready, under, clients) || ready+len(top.Turn(room)) == 0 {
+	if ready < under && s.early(ready, under, clients) || ready+len(top.Turn(room, gone...)) == 0 {
 		return // for more
 	}
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
-		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }), nil
+		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }, gone...), nil
 	})
+}
+
+// crowd tells whether some node has clients, whether one that is there has not said so or
+// otherwise, and which are not there.
+func crowd(top *topology.Topology, answers map[unkai.Seat]*settled, here func(unkai.NodeID) bool) (clients, silent bool, gone []unkai.NodeID) {
+	for _, m := range top.Nodes {
+		switch a, ok := answers[m.Seat]; {
+		case ok:
+			clients = clients || a.Clients
+		case here(m.ID):
+			silent = true
+		default:
+			gone = append(gone, m.ID)
+		}
+	}
+	return clients, silent, gone
 }
 
 // early reports whether a change for those of the buckets under way that are ready should

@@ -43,7 +43,7 @@ func (t *Topology) resend(size func(unkai.Bucket) int64, gone []unkai.NodeID) (T
 	}
 	j := next.Job
 	j.Held = next.held > 0
-	j.Planned.Buckets, j.Planned.Replicas = j.Moved.Buckets, j.Moved.Replicas // what was dropped is not to come
+	j.Planned = j.Moved // what was dropped is not to come
 	next.plan(size)
 	next.queue(t)
 	return next, next.Moving() > 0 || !j.Held && t.Job.Held

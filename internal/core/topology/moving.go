@@ -15,6 +15,9 @@ func (t *Topology) move() {
 		nodes = append(nodes, ring.Node{ID: n.ID, Weight: n.Weight, Zone: n.Zone})
 		seats[n.ID] = n.Seat
 	}
+	if len(nodes) == 0 { // all have lost what they held, and have a share to come
+		return
+	}
 	for b, ids := range ring.Place(t.Buckets, t.N, nodes, t.placed()) {
 		target := make([]unkai.Seat, len(ids))
 		for i, id := range ids {
@@ -128,7 +131,8 @@ func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
 // sets, those whose old replicas have heard of that have left them, and others set out, as
 // long as not more than room are on their way to joining sets. Size gives what was brought
 // of a bucket to each new replica, in bytes, for the account of the job; nil: nobody knows.
-func (t *Topology) Proceed(arrived, heard []unkai.Bucket, room int, size func(unkai.Bucket) int64) Topology {
+// For gone see Turn.
+func (t *Topology) Proceed(arrived, heard []unkai.Bucket, room int, size func(unkai.Bucket) int64, gone ...unkai.NodeID) Topology {
 	next := t.next()
 	for _, b := range arrived {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
@@ -143,7 +147,7 @@ func (t *Topology) Proceed(arrived, heard []unkai.Bucket, room int, size func(un
 			*s = Set{Epoch: next.Epoch, Replicas: s.Replicas, Strays: next.strays(s, s.Leaving)}
 		}
 	}
-	next.setOut(room)
+	next.setOut(room, gone)
 	return next
 }
 

@@ -172,3 +172,29 @@ func TestWhoIsLeftHoldsAll(t *testing.T) {
 		}
 	}
 }
+
+// The last node that had a share loses what it held, and is gone when the job would go on:
+// that waits, as there is nobody to send anything to.
+func TestNobodyIsLeftToSendTo(t *testing.T) {
+	top := New(1, 16, 2, 1, 2, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top = run(t, sealed(t)(top.Begin(Change{Kind: KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1)))
+	top = sealed(t)(top.Begin(Change{Kind: KindDetach, Nodes: []unkai.NodeID{1}}, nil, 1))
+	top = sealed(t)(top.Reborn(2))
+	top, _ = top.Advance(nil, 2, 2)
+	if top = sealed(t)(top, nil); top.Moving() > 0 || top.Job == nil {
+		t.Fatalf("%d buckets move, %+v", top.Moving(), top.Job)
+	}
+	if _, ok := top.Advance(nil, 2, 2); ok {
+		t.Error("the job does not wait")
+	}
+	back := run(t, top)
+	if n, _ := back.Node(2); back.Job != nil || len(back.Nodes) != 1 || n.State != Attached {
+		t.Errorf("%+v, %+v", back.Job, back.Nodes)
+	}
+	alone := New(1, 16, 1, 1, 1, Node{ID: 1, Weight: 1})
+	alone = sealed(t)(alone.Reborn(1))
+	if alone = sealed(t)(alone.Begin(Change{Kind: KindRebalance}, nil, 1)); alone.Moving() > 0 {
+		t.Errorf("%d buckets move", alone.Moving())
+	}
+}

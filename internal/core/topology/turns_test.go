@@ -121,6 +121,70 @@ func TestLossBeforeTheTurn(t *testing.T) {
 	}
 }
 
+// What would not arrive, because too many are away, does not set out: it can be written
+// where it is. What is on its way already and does not arrive takes nobody's room.
+func TestNobodySetsOutInVain(t *testing.T) {
+	top, moving := attaching(t)
+	gone := []unkai.NodeID{1, 4}
+	doomed := func(s *Set, to []unkai.Seat) bool { // without the seats 1 and 4
+		left := func(set []unkai.Seat) int { return len(without(set, []unkai.Seat{1, 4})) }
+		return left(s.Replicas) < 2 || left(to) < 2
+	}
+	vain := setsThat(top, func(s *Set) bool { return due(s) && doomed(s, s.Due) })
+	if vain == 0 || vain == moving {
+		t.Fatalf("%d of %d do not arrive", vain, moving)
+	}
+	next := sealed(t)(top.Proceed(nil, nil, top.Buckets, nil, gone...), nil)
+	if n := setsThat(next, due); n != vain || setsThat(next, func(s *Set) bool { return joins(s) && doomed(s, s.Joining) }) > 0 {
+		t.Errorf("%d wait, and %d do not arrive", n, vain)
+	}
+	if out := top.Turn(top.Buckets, 1, 2); len(out) > 0 {
+		t.Errorf("%d set out of which one replica is left", len(out))
+	}
+	if next = sealed(t)(next.Proceed(nil, nil, top.Buckets, nil), nil); setsThat(next, due) > 0 {
+		t.Error("they wait though all are back")
+	}
+	// They have set out before somebody went away.
+	stuck := top
+	stuck.Sets = slices.Clone(top.Sets)
+	for b := range stuck.Sets {
+		if s := &stuck.Sets[b]; due(s) && doomed(s, s.Due) {
+			s.Joining, s.Due, s.Epoch = s.Due, nil, stuck.Epoch
+		}
+	}
+	if n := len(stuck.Turn(2, gone...)); n != 2 {
+		t.Errorf("%d set out while %d others are stuck", n, vain)
+	}
+	if n := len(stuck.Turn(vain)); n != 0 {
+		t.Errorf("%d set out though there is no room", n)
+	}
+}
+
+// What is given up changes a set before its turn has come: that has a new epoch, or who
+// was given up would still be asked.
+func TestWhatIsGivenUpHasANewEpoch(t *testing.T) {
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 5; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top = run(t, sealed(t)(top.Begin(Change{Kind: KindAttach, Nodes: []unkai.NodeID{4, 5}}, nil, 1)))
+	before, cut := top, 0
+	top = sealed(t)(top.Begin(Change{Kind: KindDetach, Nodes: []unkai.NodeID{1, 2}, GiveUp: true}, nil, 1, 1, 2))
+	for b := range top.Sets {
+		was, is := &before.Sets[b], &top.Sets[b]
+		changed := !sameMembers(was.Replicas, is.Replicas)
+		if changed != (is.Epoch == top.Epoch) || !changed && is.Epoch != was.Epoch {
+			t.Errorf("bucket %d: %+v, and then %+v", b, was, is)
+		}
+		if changed && due(is) {
+			cut++
+		}
+	}
+	if cut == 0 {
+		t.Error("no set was cut that waits for its turn")
+	}
+}
+
 func TestOnlyABucketAtRestWaits(t *testing.T) {
 	top, _ := attaching(t)
 	b := slices.IndexFunc(top.Sets, func(s Set) bool { return due(&s) })
