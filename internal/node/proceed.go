@@ -18,6 +18,9 @@ const (
 	turnLeast = 4
 	// turnSoon is after what time a turn begins for less than half of the last one.
 	turnSoon = 500 * time.Millisecond
+	// turnCalm is for how long there must have been no clients before all buckets set out
+	// at once: those that have cannot be called back.
+	turnCalm = 10 * time.Second
 )
 
 // proceed has buckets read at their joining sets when enough of their present replicas
@@ -55,6 +58,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	if silent && under == 0 && time.Since(s.since) < turnSoon {
 		return // until it is known who waits
 	}
+	clients = s.crowded(clients)
 	room := top.Buckets
 	if clients || silent {
 		room = max(turnLeast, top.Buckets/turnPart)
@@ -66,6 +70,14 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
 		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }, gone...), nil
 	})
+}
+
+// crowded reports whether there are clients, or were a moment ago.
+func (s *steward) crowded(now bool) bool {
+	if now {
+		s.busy = time.Now()
+	}
+	return !s.busy.IsZero() && time.Since(s.busy) < turnCalm
 }
 
 // crowd tells whether some node has clients, whether one that is there has not said so or

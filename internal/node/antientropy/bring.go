@@ -106,6 +106,9 @@ func (c *bringer) lacking(s *survey, m quorum.Mask) (lack quorum.Mask) {
 	return lack
 }
 
+// keptMessage is how long a message may be whose memory is kept.
+const keptMessage = 4 * maxBrought
+
 // messages keeps the memory of messages for the next bucket.
 var messages = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -155,7 +158,7 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 	}
 	if failed == nil { // else one may be on its way still
 		for _, q := range to {
-			if cap(q) > 0 {
+			if cap(q) > 0 && cap(q) <= keptMessage {
 				messages.Put(&q)
 			}
 		}
@@ -176,10 +179,19 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 			continue
 		}
 		sent += len(q)
-		copy(q[7:], u32(nil, uint32(count[i])))
+		copy(q[aboutLen:], u32(nil, uint32(count[i])))
 		wg.Go(func() {
 			began := time.Now()
+			room := messages.Get().(*[]byte)
+			packed, pays := c.packing.pack(*room, q)
+			if pays {
+				q = packed
+			}
 			reply, err := c.ask(ctx, c.route.Members[i], q)
+			if err == nil && cap(packed) <= keptMessage { // else it may be on its way still
+				*room = packed
+				messages.Put(room)
+			}
 			c.answered(time.Since(began), len(reply) == 2 && reply[1] != 0)
 			switch {
 			case err != nil:
@@ -226,6 +238,20 @@ func (c *bringer) settleNodes(ctx context.Context, s *survey, nodes []uint32) er
 		flush()
 	}
 	return errors.Join(err, failed)
+}
+
+// servePacked does what serveBring does with records that are compressed.
+func (r *Repairer) servePacked(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
+	room := messages.Get().(*[]byte)
+	defer messages.Put(room)
+	body, err := unpack(*room, in.b)
+	if err != nil {
+		return nil, err
+	}
+	if cap(body) <= keptMessage {
+		*room = body
+	}
+	return r.serveBring(&reader{b: body}, b, at)
 }
 
 // serveBring takes over records that a present replica knows to be chosen.

@@ -40,6 +40,7 @@ type Repairer struct {
 	once     sync.Once
 	verified []verified
 	stats    counters
+	packing  packing
 	demands  demands
 	wake     chan struct{} // somebody waits for a repair
 }

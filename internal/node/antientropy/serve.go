@@ -26,7 +26,7 @@ func (r *Repairer) Serve(_ unkai.NodeID, question []byte) ([]byte, error) {
 	if in.short || int(b) >= r.Topology().Buckets {
 		return nil, errShort
 	}
-	if a == askSurvey || a == askBring || a == askFloor {
+	if a == askSurvey || a == askBring || a == askBringPacked || a == askFloor {
 		return r.serveMove(&in, a, b, e)
 	}
 	if !r.holds(b, e) {
@@ -65,6 +65,8 @@ func (r *Repairer) serveMove(in *reader, a asked, b unkai.Bucket, e unkai.Epoch)
 		return r.serveSurvey(in, b)
 	case a == askFloor:
 		return r.serveFloor(in, b)
+	case a == askBringPacked:
+		return r.servePacked(in, b, e)
 	default:
 		return r.serveBring(in, b, e)
 	}

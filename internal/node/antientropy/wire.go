@@ -26,6 +26,7 @@ import (
 //	level:    list of         8  hash     8  ballot   4  epoch    key
 //	survey:   1  level
 //	bring:    list of         entries
+//	packed:   what bring has, as a block of S2
 //	floor:    8  forgotten up to
 //
 // Answers:
@@ -62,6 +63,7 @@ const (
 	askFloor
 	askPending
 	askWhole
+	askBringPacked
 )
 
 // state is how a replica stands to a question about a bucket.
@@ -123,6 +125,9 @@ func u32(b []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(b,
 func u64(b []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(b, v) }
 
 func appendKey(b, key []byte) []byte { return append(append(b, byte(len(key))), key...) }
+
+// aboutLen is how long what about gives is.
+const aboutLen = 7
 
 // about begins a question about one bucket.
 func about(a asked, b unkai.Bucket, e unkai.Epoch) []byte {
