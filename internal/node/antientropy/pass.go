@@ -31,13 +31,8 @@ type comparison struct {
 	brought, settled, failed, bytes int64
 }
 
-// Pass compares all buckets of this node once, and mends where they differ.
-func (r *Repairer) Pass(ctx context.Context) {
-	r.init()
-	r.pass(ctx, false)
-}
-
-// pass compares all buckets, or only those that somebody waits for.
+// pass compares all buckets of this node, or only those that somebody waits for, and mends
+// where they differ.
 func (r *Repairer) pass(ctx context.Context, wanted bool) {
 	top := r.Topology()
 	looks := r.looks(top, wanted)
