@@ -16,8 +16,14 @@ const (
 	turnPart = 16
 	// turnLeast is how many buckets are in any case.
 	turnLeast = 4
-	// turnSoon is after what time a turn begins for less than half of the last one.
-	turnSoon = 500 * time.Millisecond
+	// turnSoon is after what time others set out though less than half of the last turn has
+	// arrived, and turnEach how much longer for each bucket that there is: a topology is as
+	// long as it has buckets, goes to every node, and all that clients ask waits for it a
+	// little.
+	turnSoon = 2 * time.Second
+	turnEach = 200 * time.Microsecond
+	// turnHear is for how long a job waits to be told by all nodes whether they have clients.
+	turnHear = 500 * time.Millisecond
 	// turnCalm is for how long there must have been no clients before all buckets set out
 	// at once: those that have cannot be called back.
 	turnCalm = 10 * time.Second
@@ -55,7 +61,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 		}
 	}
 	clients, silent, gone := crowd(top, answers, s.n.here)
-	if silent && under == 0 && time.Since(s.since) < turnSoon {
+	if silent && under == 0 && time.Since(s.since) < turnHear {
 		return // until it is known who waits
 	}
 	clients = s.crowded(clients)
@@ -64,7 +70,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 		room = max(turnLeast, top.Buckets/turnPart)
 	}
 	ready := len(arrived) + len(free)
-	if ready < under && s.early(ready, under, clients) || ready+len(top.Turn(room, gone...)) == 0 {
+	if ready < under && s.early(top.Buckets, ready, under, clients) || ready+len(top.Turn(room, gone...)) == 0 {
 		return // for more
 	}
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
@@ -98,9 +104,9 @@ func crowd(top *topology.Topology, answers map[unkai.Seat]*settled, here func(un
 
 // early reports whether a change for those of the buckets under way that are ready should
 // wait for others: each costs every node some work.
-func (s *steward) early(ready, under int, clients bool) bool {
+func (s *steward) early(buckets, ready, under int, clients bool) bool {
 	if clients {
-		return 2*ready < under && time.Since(s.since) < turnSoon
+		return 2*ready < under && time.Since(s.since) < turnSoon+time.Duration(buckets)*turnEach
 	}
 	return time.Since(s.since) < stewardParts
 }

@@ -19,7 +19,7 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := &steward{epoch: 3, since: time.Now()}
-		early := func() bool { return s.early(15, 16, false) }
+		early := func() bool { return s.early(16, 15, 16, false) }
 		if d := s.pause(&top); d != stewardLooks {
 			t.Errorf("at rest: %v", d)
 		}
@@ -29,16 +29,16 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 		if d := s.pause(&top); d != stewardSoon || !early() {
 			t.Errorf("something has just set out: %v, early %v", d, early())
 		}
-		if s.early(8, 16, true) || !s.early(7, 16, true) {
+		if s.early(16, 8, 16, true) || !s.early(16, 7, 16, true) {
 			t.Error("with clients it goes on when a half is ready")
 		}
 		time.Sleep(400 * time.Millisecond)
 		if d := s.pause(&top); d != 100*time.Millisecond || !early() {
 			t.Errorf("some time later: %v, early %v", d, early())
 		}
-		time.Sleep(100 * time.Millisecond)
-		if s.early(1, 16, true) || !early() {
-			t.Error("with clients it does not wait as long")
+		time.Sleep(turnSoon)
+		if early() || s.early(16, 1, 16, true) || !s.early(65536, 1, 16, true) {
+			t.Error("with clients it waits longer, and the more so the more buckets there are")
 		}
 		time.Sleep(time.Minute)
 		if s.epoch = top.Epoch - 1; s.pause(&top) != stewardSoon {
