@@ -1,12 +1,14 @@
 package node_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -74,6 +76,39 @@ func post(t *testing.T, n *node.Node, path string, v, answer any) (int, string) 
 		}
 	}
 	return resp.StatusCode, string(b)
+}
+
+// asks has a client ask each node for something, over and over until the test ends: buckets
+// set out by turns then.
+func asks(t *testing.T, all ...*node.Node) {
+	t.Helper()
+	var clients sync.WaitGroup
+	var conns []net.Conn
+	for _, n := range all {
+		c, err := net.Dial("tcp", n.Listen().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+		clients.Go(func() {
+			in := bufio.NewReader(c)
+			for i := 0; ; i++ {
+				if _, err := fmt.Fprintf(c, "get nothing%d\r\n", i%100); err != nil {
+					return // the test has ended
+				}
+				if _, err := in.ReadString('\n'); err != nil {
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // other tests run beside it
+			}
+		})
+	}
+	t.Cleanup(func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		clients.Wait()
+	})
 }
 
 // begin begins a job, after looking at its plan.
@@ -347,7 +382,8 @@ func TestPauseResumeThrottle(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 3, plain)
-	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 80}, nil)
+	asks(t, all...)
+	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 200}, nil)
 	extra := built(t, manual, all[0].Peer())
 	_, j := begin(t, all[0], "attach", extra.Peer())
 	awaited(t, all[0], j.ID, func(j admin.Job) bool { return j.Moved.Buckets > 0 })
