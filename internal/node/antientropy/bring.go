@@ -22,6 +22,8 @@ type bringer struct {
 	b     unkai.Bucket
 	route *topology.Route
 	skip  uint
+	// allowed has an error when the bucket is not to be brought now; see Mover.
+	allowed func() (int64, error)
 	// spend waits within the throttle, and ends when the bucket is to stay.
 	spend func(ctx context.Context, bytes int) error
 	bytes int64 // of the keys and values that this node holds

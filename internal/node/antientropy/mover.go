@@ -228,13 +228,14 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 	if route.Since != since || !slices.Contains(present(route), m.Self) {
 		return 0, errStopped
 	}
+	allowed := func() (int64, error) { return m.allowed(b, since) }
 	c := &bringer{
-		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))),
+		Repairer: m.Repairer, b: b, route: route, skip: uint(bits.TrailingZeros(uint(top.Buckets))), allowed: allowed,
 		spend: func(ctx context.Context, n int) error {
 			if err := m.Repairer.yield(ctx, n); err != nil {
 				return err
 			}
-			return m.pace.wait(ctx, n, func() (int64, error) { return m.allowed(b, since) })
+			return m.pace.wait(ctx, n, allowed)
 		},
 	}
 	if err = c.bring(ctx); err == nil {

@@ -73,27 +73,23 @@ func (c *bringer) pay(ctx context.Context, bytes int) error {
 	done := make(chan struct{})
 	defer close(done)
 	looking.Go(func() {
-		for c.wanted() {
+		for {
+			if _, err := c.allowed(); err != nil {
+				cancel(err)
+				return
+			}
 			select {
 			case <-done:
 				return
 			case <-time.After(paceLooks):
 			}
 		}
-		cancel(errStopped)
 	})
 	err := c.spend(ctx, bytes)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return err
-}
-
-// wanted reports whether the bucket is to be brought at this moment.
-func (c *bringer) wanted() bool {
-	top := c.Topology()
-	r := top.Route(c.b)
-	return r.Joining && r.Since == c.route.Since && (top.Job == nil || !top.Job.Paused)
 }
 
 // answered tells how a receiver took what it was brought.
