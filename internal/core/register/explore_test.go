@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,8 @@ import (
 // when the others have decided the phase.) A value is the list of the operations
 // that made it, so that a lost, repeated or reordered operation shows.
 
-// act is what an operation does: append its letter, set it alone, delete, or read.
+// act is what an operation does: append its letter, set it alone, delete, read, or touch:
+// append its letter to what is there, which keeps its cas unique.
 // What is deleted is an empty value, which acceptors purge when they may.
 type act byte
 
@@ -31,11 +33,13 @@ const (
 	sets    act = 's'
 	deletes act = 'd'
 	reads   act = 'r'
+	touches act = 't'
 )
 
 type acceptor struct {
 	register.State
 	value string
+	made  uint64 // the cas unique of value
 	floor unkai.Ballot
 }
 
@@ -47,6 +51,7 @@ type message struct {
 	ballot   unkai.Ballot
 	next     unkai.Ballot
 	value    string
+	made     uint64
 }
 
 type process struct {
@@ -56,8 +61,12 @@ type process struct {
 	letter byte
 	poll   int
 	asked  quorum.Mask
-	value  string // that is being proposed
-	base   string // the highest that was found
+	value  string   // that is being proposed
+	made   uint64   // its cas unique
+	base   string   // the highest that was found
+	before uint64   // its cas unique
+	tried  []string // the results of attempts
+	result string   // what the operation makes of what it found: value, until somebody touches that
 	owned  unkai.Ballot
 	tries  int
 	floor  uint64
@@ -83,6 +92,9 @@ type world struct {
 func (w *world) clone() *world {
 	c := *w
 	c.procs, c.net, c.history = slices.Clone(w.procs), slices.Clone(w.net), slices.Clone(w.history)
+	for i := range c.procs {
+		c.procs[i].p.Part()
+	}
 	return &c
 }
 
@@ -97,7 +109,7 @@ func (x *explorer) key(w *world, l limits) uint64 {
 	}
 	text := func(s string) { num(uint64(len(s))); b = append(b, s...) }
 	for _, a := range w.accs {
-		num(uint64(a.Promised), uint64(a.Accepted), uint64(a.floor))
+		num(uint64(a.Promised), uint64(a.Accepted), uint64(a.floor), a.made)
 		text(a.value)
 	}
 	for i := range w.procs {
@@ -106,8 +118,13 @@ func (x *explorer) key(w *world, l limits) uint64 {
 		num(uint64(p.Phase), uint64(p.Ballot), uint64(p.Tally.Yes), uint64(p.Tally.No), uint64(p.Tally.Lost), uint64(p.Tally.Seen), uint64(p.Tally.Best))
 		num(p.Inner()...)
 		num(uint64(len(pr.script)), uint64(pr.now), uint64(pr.letter), uint64(pr.poll), uint64(pr.owned), uint64(pr.tries), pr.floor)
+		num(pr.made, pr.before)
 		text(pr.value)
+		text(pr.result)
 		text(pr.base)
+		for _, v := range pr.tried {
+			text(v)
+		}
 	}
 	slices.SortFunc(w.net, func(a, b message) int {
 		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.poll, b.poll), cmp.Compare(a.to, b.to))
@@ -134,6 +151,8 @@ type explorer struct {
 	bug      string
 	bad      string
 	finished int
+	doubts   int
+	began    string // what there was at first
 }
 
 type limits struct {
@@ -166,58 +185,71 @@ func (x *explorer) run(w *world, l limits) {
 		return
 	}
 	x.seen[key] = struct{}{}
-	busy := false
-	for i := range w.procs {
-		switch pr := &w.procs[i]; {
-		case pr.now != 0:
-			busy = true
-			if l.giveUp > 0 {
-				next, l := w.clone(), l
-				l.giveUp--
-				x.giveUp(next, i)
-				x.run(next, l)
-			}
-		case pr.script != "":
-			busy = true
-			next := w.clone()
-			x.start(next, i)
-			x.run(next, l)
-		}
-	}
-	if !busy {
+	if w.idle() {
 		x.finish(w)
 		return
 	}
-	for i := range w.accs {
-		if l.purges > 0 && x.mayPurge(w, i) {
-			next, l := w.clone(), l
-			l.purges--
-			a := &next.accs[i]
-			a.floor = max(a.floor, a.Promised)
-			a.State, a.value = register.State{}.Above(a.floor), ""
-			x.run(next, l)
+	for way := range x.ways(w, l) {
+		x.run(way())
+	}
+}
+
+// idle reports whether nobody has anything left to do.
+func (w *world) idle() bool {
+	return !slices.ContainsFunc(w.procs, func(pr process) bool { return pr.now != 0 || pr.script != "" })
+}
+
+// ways are all that can happen next.
+func (x *explorer) ways(w *world, l limits) iter.Seq[func() (*world, limits)] {
+	return func(yield func(func() (*world, limits)) bool) {
+		way := func(spend func(*limits), do func(*world)) bool {
+			return yield(func() (*world, limits) {
+				next, l := w.clone(), l
+				spend(&l)
+				do(next)
+				return next, l
+			})
+		}
+		free := func(*limits) {}
+		for i := range w.procs {
+			switch pr := &w.procs[i]; {
+			case pr.now != 0 && l.giveUp > 0:
+				if !way(func(l *limits) { l.giveUp-- }, func(w *world) { x.giveUp(w, i) }) {
+					return
+				}
+			case pr.now == 0 && pr.script != "":
+				if !way(free, func(w *world) { x.start(w, i) }) {
+					return
+				}
+			}
+		}
+		for i := range w.accs {
+			if l.purges > 0 && x.mayPurge(w, i) && !way(func(l *limits) { l.purges-- }, func(w *world) { w.accs[i].purge() }) {
+				return
+			}
+		}
+		for i, m := range w.net {
+			arrive := func(answer, stays bool) func(*world) {
+				return func(w *world) {
+					if !stays {
+						w.net = slices.Delete(w.net, i, i+1)
+					}
+					x.deliver(w, m, answer)
+				}
+			}
+			if !way(free, arrive(true, false)) ||
+				l.silent > 0 && w.awaits(m) && !way(func(l *limits) { l.silent-- }, arrive(false, false)) ||
+				l.twice > 0 && !way(func(l *limits) { l.twice-- }, arrive(true, true)) {
+				return
+			}
 		}
 	}
-	for i := range w.net {
-		m := w.net[i]
-		next := w.clone()
-		next.net = slices.Delete(next.net, i, i+1)
-		heard := x.deliver(next, m, true)
-		x.run(next, l)
-		if heard && l.silent > 0 {
-			next, l := w.clone(), l
-			l.silent--
-			next.net = slices.Delete(next.net, i, i+1)
-			x.deliver(next, m, false)
-			x.run(next, l)
-		}
-		if l.twice > 0 {
-			next, l := w.clone(), l
-			l.twice--
-			x.deliver(next, m, true) // and it stays on its way
-			x.run(next, l)
-		}
-	}
+}
+
+// purge forgets a tombstone.
+func (a *acceptor) purge() {
+	a.floor = max(a.floor, a.Promised)
+	a.State, a.value, a.made = register.State{}.Above(a.floor), "", 0
 }
 
 // mayPurge reports whether an acceptor holds a tombstone for which all others make up
@@ -245,36 +277,36 @@ func (x *explorer) mayPurge(w *world, i int) bool {
 // forget takes out of the net what can do nothing any more.
 func (w *world) forget() {
 	w.net = slices.DeleteFunc(w.net, func(m message) bool {
-		pr, a := &w.procs[m.from], &w.accs[m.to]
-		if pr.now != 0 && pr.poll == m.poll && !pr.p.Tally.Answered().Has(m.to) {
+		a := &w.accs[m.to]
+		if w.awaits(m) {
 			return false
 		}
 		return m.phase == register.Confirming || m.ballot < a.Promised || m.ballot == a.Promised && m.phase == register.Preparing || m.ballot == a.Accepted
 	})
 }
 
-// deliver lets a question arrive, and its answer too if that is wanted. It
-// reports whether somebody waits for it.
-func (x *explorer) deliver(w *world, m message, answer bool) bool {
+// awaits reports whether somebody waits for the answer to a question.
+func (w *world) awaits(m message) bool {
+	pr := &w.procs[m.from]
+	return pr.now != 0 && pr.poll == m.poll && !pr.p.Tally.Answered().Has(m.to)
+}
+
+// deliver lets a question arrive, and its answer too if that is wanted.
+func (x *explorer) deliver(w *world, m message, answer bool) {
 	a := &w.accs[m.to]
-	was, found, ok := a.State, a.value, true
+	was, found, made, ok := a.State, a.value, a.made, true
 	switch m.phase {
 	case register.Confirming:
 	case register.Preparing:
 		a.State, ok = a.Prepare(m.ballot)
 	case register.Accepting:
 		if a.State, ok = a.Accept(m.ballot, m.next); ok && a.State != was {
-			a.value = m.value
+			a.value, a.made = m.value, m.made
 		}
 	}
-	pr := &w.procs[m.from]
-	if pr.now == 0 || pr.poll != m.poll || pr.p.Tally.Answered().Has(m.to) {
-		return false
+	if answer && w.awaits(m) {
+		x.answer(w, m, was, found, made, ok)
 	}
-	if answer {
-		x.answer(w, m, was, found, ok)
-	}
-	return true
 }
 
 // start begins the next operation of a process, at the replica beside it.
@@ -286,7 +318,7 @@ func (x *explorer) start(w *world, i int) {
 	local := &w.accs[i]
 	pr.p.Floor = pr.floor
 	pr.p.Begin(local.State)
-	pr.base = local.value
+	pr.base, pr.before, pr.tried = local.value, local.made, nil
 	sure := pr.owned != 0 && pr.owned == local.Accepted && local.Promised == pr.owned.Heir()
 	if x.bug == "own everything" {
 		sure = local.Promised.Seat() == pr.p.Seat
@@ -295,13 +327,13 @@ func (x *explorer) start(w *world, i int) {
 	case pr.now == reads:
 		pr.p.Confirm()
 	case pr.now == sets:
-		pr.apply()
 		pr.p.ProposeBlind()
+		x.apply(pr)
 	case pr.now == deletes && local.Accepted == 0: // is it not there indeed?
 		pr.p.Prepare()
 	case sure:
-		pr.apply()
 		pr.p.ProposeHeir(pr.owned)
+		x.apply(pr)
 	default:
 		pr.p.Prepare()
 	}
@@ -315,7 +347,7 @@ func (x *explorer) ask(w *world, i int) {
 	for to := range w.accs {
 		w.net = append(w.net, message{
 			from: i, to: to, poll: pr.poll, phase: pr.p.Phase, ballot: pr.p.Ballot,
-			next: x.heir(&pr.p), value: pr.value,
+			next: x.heir(&pr.p), value: pr.value, made: pr.made,
 		})
 	}
 }
@@ -328,7 +360,7 @@ func (x *explorer) heir(p *register.Proposer) unkai.Ballot {
 }
 
 // answer counts an answer.
-func (x *explorer) answer(w *world, m message, was register.State, found string, ok bool) {
+func (x *explorer) answer(w *world, m message, was register.State, found string, made uint64, ok bool) {
 	pr := &w.procs[m.from]
 	t := &pr.p.Tally
 	best := t.Answered() == 0
@@ -350,7 +382,7 @@ func (x *explorer) answer(w *world, m message, was register.State, found string,
 	}
 	ignored := m.phase == register.Preparing && x.bug == "ignore what was accepted"
 	if best && ok && m.phase != register.Accepting && !ignored {
-		pr.base = found
+		pr.base, pr.before = found, made
 	}
 	x.advance(w, m.from)
 }
@@ -367,17 +399,25 @@ func (x *explorer) giveUp(w *world, i int) {
 }
 
 // apply makes the value to be proposed of the one that was found.
-func (pr *process) apply() {
+func (x *explorer) apply(pr *process) {
+	pr.p.Base, pr.p.Unique, pr.made = pr.before, uint64(pr.p.Ballot), uint64(pr.p.Ballot)
 	switch pr.now {
 	case appends:
 		pr.value = pr.base + string(pr.letter)
 	case sets:
 		pr.value = string(pr.letter)
 	case deletes:
-		pr.value = ""
-	case reads:
-		pr.value = pr.base
+		pr.value, pr.made = "", 0
+	default:
+		pr.value, pr.made, pr.p.Unique = pr.base, pr.before, 0
+		if pr.now == touches && pr.base != "" {
+			pr.value += string(pr.letter)
+		}
+		if x.bug == "a touch is another value" {
+			pr.p.Unique = uint64(pr.p.Ballot)
+		}
 	}
+	pr.result = pr.value
 }
 
 // advance does what the phase's answers allow.
@@ -404,7 +444,7 @@ func (x *explorer) enough(w *world, i int) {
 	p := &pr.p
 	switch p.Phase {
 	case register.Confirming:
-		pr.value = pr.base
+		pr.result = pr.base
 		x.end(w, i, 'k')
 		return
 	case register.Accepting:
@@ -412,18 +452,30 @@ func (x *explorer) enough(w *world, i int) {
 		x.end(w, i, 'k')
 		return
 	}
-	switch p.Fate() {
+	unique := pr.before
+	if x.bug == "ballots alone" {
+		unique = 0
+	}
+	fate, attempt := p.Fate(unique)
+	switch fate {
 	case register.Unclear:
+		if p.Tally.Answered() != everybody && x.bug != "no patience" {
+			return // who has not answered may know
+		}
 		if x.bug != "try again" {
 			x.end(w, i, '?')
 			return
 		}
 		fallthrough
 	case register.Nowhere, register.Void:
-		pr.apply()
 		p.Propose()
+		x.apply(pr)
 	case register.Stands:
-		p.ProposeAgain()
+		pr.value, pr.made, pr.result = pr.base, pr.before, pr.tried[attempt]
+		if x.bug == "the last attempt's answer" {
+			pr.result = pr.tried[len(pr.tried)-1]
+		}
+		p.ProposeAgain(attempt)
 	}
 	x.ask(w, i)
 }
@@ -432,6 +484,9 @@ func (x *explorer) never(w *world, i int) {
 	pr := &w.procs[i]
 	p := &pr.p
 	p.Hopeless(pr.asked, true)
+	for len(pr.tried) < p.Attempts() {
+		pr.tried = append(pr.tried[:len(pr.tried):len(pr.tried)], pr.result)
+	}
 	if x.bug == "certain too early" && p.Phase == register.Accepting && p.Tally.Yes == 0 {
 		x.end(w, i, 'f')
 		return
@@ -453,8 +508,11 @@ func (x *explorer) end(w *world, i int, outcome byte) {
 	if outcome != 'k' {
 		pr.owned = 0
 	}
+	if outcome == '?' {
+		x.doubts++
+	}
 	pr.floor = max(pr.floor, pr.p.Ballot.Counter())
-	w.history = append(w.history, event{who: i, op: pr.now, letter: pr.letter, end: true, result: pr.value, outcome: outcome})
+	w.history = append(w.history, event{who: i, op: pr.now, letter: pr.letter, end: true, result: pr.result, outcome: outcome})
 	pr.now = 0
 	if x.bug == "forget a promise" {
 		a := &w.accs[i]
@@ -465,7 +523,7 @@ func (x *explorer) end(w *world, i int, outcome byte) {
 // finish judges a history when nothing can happen any more.
 func (x *explorer) finish(w *world) {
 	x.finished++
-	if !linearizable(w.history) {
+	if !linearizable(x.began, w.history) {
 		x.bad = describe(w.history)
 	}
 }
@@ -483,7 +541,7 @@ func describe(history []event) string {
 }
 
 // linearizable tries every order of the operations.
-func linearizable(history []event) bool {
+func linearizable(began string, history []event) bool {
 	type op struct {
 		kind       act
 		letter     byte
@@ -528,6 +586,10 @@ func linearizable(history []event) bool {
 				after = string(o.letter)
 			case deletes:
 				after = ""
+			case touches:
+				if value != "" {
+					after += string(o.letter)
+				}
 			}
 			if o.outcome == 'k' && o.result != after {
 				continue
@@ -538,7 +600,7 @@ func linearizable(history []event) bool {
 		}
 		return false
 	}
-	return try("", ops)
+	return try(began, ops)
 }
 
 func explore(t *testing.T, bug string, l limits, scripts ...string) *explorer {
@@ -577,7 +639,7 @@ func TestEveryInterleaving(t *testing.T) {
 			continue
 		}
 		x := explore(t, "", c.limits, c.scripts...)
-		t.Logf("%v %+v: %d states, %d ends", c.scripts, c.limits, len(x.seen), x.finished)
+		t.Logf("%v %+v: %d states, %d ends, %d doubts", c.scripts, c.limits, len(x.seen), x.finished, x.doubts)
 		if x.bad != "" {
 			t.Fatalf("%v: %s", c.scripts, x.bad)
 		}

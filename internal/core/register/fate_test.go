@@ -45,7 +45,7 @@ func TestFateAcrossEpochs(t *testing.T) {
 			p.Prepare()
 			p.Tally.Promise(0, register.State{}, 0)
 			p.Tally.Promise(1, c.found, c.forgot)
-			if got := p.Fate(); got != c.want {
+			if got, _ := p.Fate(0); got != c.want {
 				t.Errorf("the fate is %v, want %v", got, c.want)
 			}
 		})
@@ -69,7 +69,7 @@ func TestStillSaysNothingOfAnotherSet(t *testing.T) {
 		q.Prepare()
 		q.Tally.Promise(0, above, 0)
 		q.Tally.Promise(2, other, 0)
-		if got := q.Fate(); got != want {
+		if got, _ := q.Fate(0); got != want {
 			t.Errorf("under epoch %d the fate is %v, want %v", epoch, got, want)
 		}
 	}

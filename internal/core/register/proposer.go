@@ -42,6 +42,11 @@ type Proposer struct {
 	// within a round.
 	Epoch unkai.Epoch
 
+	// Unique is the cas unique of the value that is proposed if this round has made it, and
+	// else 0; Base that of what it was made of, or 0. A unique stands for one value, and for
+	// what leaves it alone (a touch): what came of another has another one.
+	Base, Unique uint64
+
 	Phase  Phase
 	Ballot unkai.Ballot // of the promises or accepts that are asked for
 	Tally  Tally
@@ -56,11 +61,16 @@ type Proposer struct {
 	held  quorum.Mask // who may have accepted it
 	again bool        // something was proposed without success after it
 	maybe bool        // some of that may have been chosen, as far as it is known who has it
+	tried []attempt   // all of that, in order
 }
+
+// attempt is a value that was proposed without success.
+type attempt struct{ base, unique uint64 }
 
 // Begin starts a round with what one replica holds.
 func (p *Proposer) Begin(local State) {
 	p.seen, p.Ballot, p.from, p.first, p.under, p.held, p.again, p.maybe = max(local.Promised, local.Accepted), 0, 0, 0, 0, 0, false, false
+	p.Base, p.Unique, p.tried = 0, 0, p.tried[:0]
 }
 
 // See takes notice of a ballot, so that the next ones are above it.
@@ -82,9 +92,16 @@ func (p *Proposer) Propose() {
 	p.from = p.Ballot
 }
 
-// ProposeAgain asks for accepts next, of the value proposed before, which
-// stands at the promised base.
-func (p *Proposer) ProposeAgain() { p.ask(Accepting) }
+// ProposeAgain asks for accepts next, of a value proposed before, which stands at the
+// promised base: the one of that attempt, see Fate.
+func (p *Proposer) ProposeAgain(attempt int) {
+	t := p.tried[attempt]
+	p.Base, p.Unique = t.base, t.unique
+	if attempt != len(p.tried)-1 {
+		p.from = p.Ballot
+	}
+	p.ask(Accepting)
+}
 
 // ProposeBlind asks for accepts of a value that does not depend on what was
 // there; also where there is but one acceptor.
@@ -116,14 +133,19 @@ func (p *Proposer) Hopeless(asked quorum.Mask, enough bool) {
 		p.See(p.Ballot.Heir()) // whoever accepted it has promised that
 	}
 	p.maybe = p.maybe || p.Phase == Accepting && enough
-	switch {
-	case p.Phase != Accepting || held == 0:
-	case p.first == 0:
+	if p.Phase != Accepting || held == 0 {
+		return
+	}
+	p.tried = append(p.tried, attempt{p.Base, p.Unique})
+	if p.first == 0 {
 		p.first, p.under, p.held = p.Ballot, p.Epoch, held
-	default:
+	} else {
 		p.again = true
 	}
 }
+
+// Attempts is how many values were proposed of which something may stand.
+func (p *Proposer) Attempts() int { return len(p.tried) }
 
 // Doubt reports whether something that this round proposed may stand.
 func (p *Proposer) Doubt() bool { return p.first != 0 }
@@ -142,21 +164,48 @@ const (
 	// Void: nothing was chosen, and will not be once this round has a value
 	// chosen at the promised ballot, be it the one that stands.
 	Void
-	// Stands: the value proposed last is the highest; it must be proposed again.
+	// Stands: a value that was proposed is the highest; it must be proposed again.
 	Stands
 	// Unclear: something was accepted that may rest on what was proposed, or be in its
 	// place; or it may have been forgotten since.
 	Unclear
 )
 
-// Fate tells it from a prepare quorum's promises.
+// Fate tells it from a prepare quorum's promises, the highest value of which has that cas
+// unique; and of what stands which attempt it was, from 0 on.
+//
+// Where ballots do not tell it, uniques may. Every value but the first was made of another:
+// those it came of are its line. What has the unique of an attempt is that, which another
+// proposer has found and had accepted. What has a unique that was there before an attempt
+// has not that attempt in its line, or it had a later unique; and what is not in the line
+// of the highest value was not chosen, and is not once something of that line is.
+func (p *Proposer) Fate(unique uint64) (Fate, int) {
+	fate, last := p.fate(), len(p.tried)-1
+	if fate != Unclear || unique == 0 {
+		return fate, last
+	}
+	marked, older := true, false
+	for i := last; i >= 0; i-- {
+		if p.tried[i].unique == unique {
+			return Stands, i
+		}
+		marked = marked && p.tried[i].unique != 0
+		older = older || p.tried[i].base == unique
+	}
+	if marked && older {
+		return Void, last
+	}
+	return Unclear, last
+}
+
+// fate is what ballots tell.
 //
 // What was chosen comes after what was proposed, or is that, until it is forgotten; and
 // every prepare quorum finds it, or the floor up to which it was forgotten, under later
 // epochs too (docs/decisions/0015). So who finds only what was accepted before it, under
 // no later epoch, knows that nothing of it was chosen. Under a later epoch a lower ballot
 // may stand in its place.
-func (p *Proposer) Fate() Fate {
+func (p *Proposer) fate() Fate {
 	best := p.Tally.Best
 	switch {
 	case p.first == 0:

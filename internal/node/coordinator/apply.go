@@ -54,9 +54,9 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 	for t := r.serving; t != nil; t = t.next {
 		n++
 	}
-	doubt := r.proposer.Doubt()
-	r.fresh = false
-	ballot := r.proposer.Ballot
+	p := &r.proposer
+	doubt, ballot := p.Doubt(), p.Ballot
+	p.Base, p.Unique = item.CAS, 0
 	unique := unkai.MakeBallot(ballot.Counter()-n, ballot.Seat()) // each change gets the next
 	free := 0                                                     // the buffer that item does not alias
 	for t := r.serving; t != nil; t = t.next {
@@ -78,8 +78,13 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 			if item.Exists() && !out.Item.Exists() && t.op.Kind != unkai.Delete {
 				c.counters.expired.Add(1)
 			}
+			switch {
+			case out.Item.CAS == uint64(unique) || !out.Item.Exists():
+				p.Unique = uint64(unique)
+			case out.Item.CAS != item.CAS: // the client chose it, perhaps one that was there before
+				p.Unique = 0
+			}
 			item, changes = out.Item, true
-			r.fresh = item.CAS == uint64(unique)
 			if len(r.scratch[free]) > 0 {
 				free = 1 - free
 			}

@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"unkai"
@@ -47,6 +48,50 @@ func TestWhoIsCutOffLeavesNoDoubt(t *testing.T) {
 		if res := do(node, get(key)); short(res[0]) != "ok 1" {
 			t.Errorf("%s: afterwards %s", name, short(res[0]))
 		}
+	}
+}
+
+// A change that its coordinator alone accepted, while the key's bucket went to others: the
+// coordinator sees it through, though it holds the key no more.
+func TestACoordinatorLeavesWhileItIsInDoubt(t *testing.T) {
+	for name, change := range map[string]func(string) unkai.Op{"2": incr, "new": func(k string) unkai.Op { return set(k, "new") }} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClusterOf(t, 1, 0, 2, 3, 4)
+			key, after := c.ownKey(), *c.tops[0].Load()
+			if res := do(c.nodes[0], set(key, "1")); res[0].Status != unkai.OK {
+				t.Fatal(res[0])
+			}
+			time.Sleep(time.Second)
+			after, err := after.Detach(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := make([]unkai.Bucket, after.Buckets)
+			for b := range all {
+				all[b] = unkai.Bucket(b)
+			}
+			after = after.Proceed(all, nil, 1<<16, nil)
+			after = after.Proceed(nil, all, 1<<16, nil)
+			if err := after.Seal(); err != nil {
+				t.Fatal(err)
+			}
+			for i := 1; i < size; i++ {
+				c.tops[i].Store(&after)
+			}
+			answer := make(chan unkai.Result)
+			go func() { answer <- do(c.nodes[0], change(key))[0] }()
+			synctest.Wait()
+			c.tops[0].Store(&after)
+			if res := <-answer; res.Status != unkai.OK {
+				t.Errorf("it is answered with %v", res)
+			}
+			for _, n := range c.nodes[1:] {
+				if res := do(n, get(key)); short(res[0]) != "ok "+name && !errors.Is(res[0].Err, coordinator.ErrElsewhere) {
+					t.Errorf("afterwards %s: %v", short(res[0]), res[0].Err)
+				}
+			}
+			time.Sleep(10 * time.Second) // what is late arrives
+		})
 	}
 }
 

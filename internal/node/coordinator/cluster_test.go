@@ -142,7 +142,7 @@ func (r *remote) send(call *replica.Call, do func(*replica.Local, *replica.Call)
 		case a := <-answer:
 			if !lostBack {
 				time.Sleep(back)
-				call.Status, call.Err, call.Found, call.Seen, call.Epoch = a.Status, a.Err, a.Found, a.Seen, a.Epoch
+				call.Status, call.Err, call.Found, call.Seen, call.Epoch, call.Forgot = a.Status, a.Err, a.Found, a.Seen, a.Epoch, a.Forgot
 				call.Answered.CallAnswered(call)
 				return
 			}

@@ -20,7 +20,7 @@ func (c *Coordinator) lead(w *work, r *round) {
 
 // renew lets a round begin for new tasks.
 func (r *round) renew() {
-	r.phase, r.tries, r.until, r.heard = begin, 0, time.Time{}, 0
+	r.phase, r.tries, r.until, r.heard, r.tried = begin, 0, time.Time{}, 0, r.tried[:0]
 }
 
 // proceed goes on with a round as far as it goes without waiting.
@@ -261,6 +261,15 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 	p.Tally = q.tally
 	q.mu.Unlock()
 	r.reclaim()
+	if r.unclear(q) {
+		switch heard, open := q.hear(q.present()); {
+		case open:
+			r.inFlight()
+			return false
+		case heard:
+			return true
+		}
+	}
 	defer q.leave()
 	r.poll = nil
 	switch p.Phase {
@@ -290,6 +299,7 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 		}
 	}
 	p.Hopeless(q.asked, !q.route.Write.Never(p.Tally.No))
+	r.remember()
 	return c.restart(w, r, q)
 }
 
@@ -301,7 +311,7 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 			*t.settle = p.Ballot
 		}
 	}
-	fate := r.fate(best)
+	fate, attempt := r.fate(best)
 	switch {
 	case r.serving == nil: // nobody waits any more
 		c.disown(r)
@@ -310,8 +320,8 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 		return c.giveUp(w, r, errUnclear)
 	case fate == register.Stands:
 		r.item, r.fetched, r.accessed = visible(r.top, &best.Found.Record), best.Found.Fetched, best.Found.Accessed
-		r.fresh = r.fresh && r.item.Exists()
-		p.ProposeAgain()
+		r.tried[attempt].restore(r)
+		p.ProposeAgain(attempt)
 		return c.propose(w, r)
 	}
 	p.Propose()
@@ -324,28 +334,10 @@ func (c *Coordinator) promised(w *work, r *round, q *poll) bool {
 	return c.propose(w, r)
 }
 
-// fate is what became of what the round has proposed, when enough have promised and best
-// is the highest that they hold.
-func (r *round) fate(best *replica.Call) register.Fate {
-	rec := &best.Found.Record
-	fate, flushed := r.proposer.Fate(), r.top.Forgotten(rec.Epoch)
-	switch {
-	case fate == register.Unclear && !flushed && r.fresh && rec.Item.CAS == r.item.CAS:
-		return register.Stands // another coordinator has found it and had it accepted
-	case fate != register.Stands || !flushed:
-		return fate
-	case r.proposer.MaybeChosen():
-		return register.Unclear // if it was, the flush has ended it
-	}
-	// Nobody has seen it: it comes after the flush, which others may have seen before
-	// this round began.
-	return register.Void
-}
-
 // unsettled reports whether a task wants what is chosen to be held by this node, and
 // by the joining set, and that is not known.
 func (r *round) unsettled(q *poll) bool {
-	has := q.holding().Has(r.self)
+	has := r.self >= 0 && q.holding().Has(r.self)
 	switch {
 	case q.tally.Best == 0 && (has || r.call.Found.Record.Ballot == 0):
 		return false
@@ -403,15 +395,14 @@ func (c *Coordinator) pause(r *round) time.Duration {
 	return time.Duration((h >> 20) % most)
 }
 
-// reprepare looks for what became of a proposal, under the present topology.
+// reprepare looks for what became of a proposal, under the present topology, even where
+// this node is no replica of the key any more: nobody else knows of the proposal.
 func (c *Coordinator) reprepare(w *work, r *round) bool {
 	r.reclaim()
 	r.top, r.now = c.cfg.Topology(), c.cfg.Now()
 	r.route = r.top.Route(r.call.Bucket)
 	r.proposer.Epoch = r.route.Epoch
-	if r.self = c.own(r.route); r.self < 0 {
-		return c.giveUp(w, r, ErrMoved)
-	}
+	r.self = c.own(r.route)
 	return c.prepare(w, r)
 }
 

@@ -27,11 +27,14 @@ type poll struct {
 	mu    sync.Mutex
 	tally register.Tally
 	asked quorum.Mask
-	open  int  // asked and not answered
-	over  bool // decided: the tally stands still
-	left  bool // the leader needs it no more
-	err   error
-	stale bool // somebody is in another epoch
+	open  int // asked and not answered
+	// late have answered when it was decided; want are waited for though the others are
+	// enough.
+	late, want quorum.Mask
+	over       bool // decided: the tally stands still
+	left       bool // the leader needs it no more
+	err        error
+	stale      bool // somebody is in another epoch
 }
 
 // ask is the question to one member.
@@ -116,7 +119,9 @@ func (q *poll) answered(a *ask) bool {
 	q.mu.Lock()
 	q.open--
 	decided := false
-	if !q.over {
+	if q.over {
+		q.late = q.late.With(a.member)
+	} else {
 		q.count(a)
 		q.over = q.decided()
 		decided = q.over
@@ -172,6 +177,9 @@ func (q *poll) decided() bool {
 	case register.Confirming:
 		return q.open == 0 || q.chosen()
 	case register.Preparing:
+		if q.open > 0 && q.want&^t.Answered() != 0 {
+			return false
+		}
 		return q.route.Prepare.Enough(t.Yes) || q.route.Prepare.Never(t.No|t.Lost)
 	default:
 		return q.route.Write.Enough(t.Yes) || q.route.Write.Never(t.No|t.Lost)
@@ -186,6 +194,26 @@ func (q *poll) reopen() {
 	q.mu.Lock()
 	q.over = false
 	q.mu.Unlock()
+}
+
+// hear makes a poll that is decided count those who have answered since, and wait for
+// some members of whom nothing is known. It reports whether there was any of the one and
+// of the other; whoever is waited for is waited for once.
+func (q *poll) hear(members quorum.Mask) (heard, open bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.asks {
+		if q.late.Has(i) {
+			q.count(&q.asks[i])
+			heard = true
+		}
+	}
+	members &= q.asked &^ q.tally.Answered()
+	q.late = 0
+	if open = q.open > 0 && members&^q.want != 0; open {
+		q.want, q.over = q.want|members, false
+	}
+	return heard, open
 }
 
 // best is the answer of the first member that holds the highest version.
@@ -231,6 +259,6 @@ func (q *poll) recycle() {
 		clear(q.asks)
 	}
 	q.work, q.round, q.task, q.route = nil, nil, nil, nil
-	q.tally, q.asked, q.over, q.left, q.err, q.stale = register.Tally{}, 0, false, false, nil, false
+	q.tally, q.asked, q.late, q.want, q.over, q.left, q.err, q.stale = register.Tally{}, 0, 0, 0, false, false, nil, false
 	q.c.polls.Put(q)
 }

@@ -36,9 +36,9 @@ type round struct {
 	call     replica.Call
 	proposer register.Proposer
 	poll     *poll
+	tried    []answers // of the proposer's attempts
 	// What the tasks have made of the key, to be accepted.
 	item     unkai.Item
-	fresh    bool // its cas unique is of this round
 	fetched  bool
 	accessed uint32
 	// Two buffers for new values: the item may alias one while the next value
@@ -235,6 +235,7 @@ func (s *stripe) remove(r *round) {
 func (r *round) recycle() {
 	r.leader, r.top, r.route, r.item, r.limit = nil, nil, nil, unkai.Item{}, 0
 	r.call.Forget()
+	clear(r.tried)
 	if max(cap(r.call.Buf), cap(r.scratch[0]), cap(r.scratch[1])) > maxKept {
 		r.call, r.scratch = replica.Call{}, [2][]byte{}
 	}
