@@ -39,7 +39,9 @@ type Config struct {
 	Cluster Cluster
 	// Operator does what is asked for.
 	Operator Operator
-	Log      *slog.Logger
+	// Listen is the address as it was given, by whose name it may be asked.
+	Listen string
+	Log    *slog.Logger
 }
 
 // Server answers HTTP requests.
@@ -52,7 +54,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	s.http = http.Server{
-		Handler:           s.routes(),
+		Handler:           s.expected(s.routes()),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,

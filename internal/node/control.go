@@ -48,11 +48,11 @@ type settled struct {
 	Buckets []unkai.Bucket `json:"buckets"`
 	Bytes   []int64        `json:"bytes"` // of each of them
 	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
-	Clients bool           `json:"clients,omitempty"` // wait at that node
+	Clients bool           `json:"clients,omitempty"` // wait at that node, or did a moment ago
 }
 
 func (n *Node) settled(e unkai.Epoch, m *antientropy.Mover) *settled {
-	s := &settled{Epoch: e, Forgot: m.Forgot(), Clients: n.paced().Told > 0}
+	s := &settled{Epoch: e, Forgot: m.Forgot(), Clients: n.crowded()}
 	s.Buckets, s.Bytes = m.Settled()
 	return s
 }

@@ -179,6 +179,8 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	wait(short+stay > 0, "replicas of %d buckets that are away: %s", short+stay, strings.Join(away, ", "))
 	wait(joining > short, "%d buckets to be brought to their new replicas", joining-short)
 	wait(due > stay, "the turn of %d more buckets", due-stay)
+	back := top.Back(gone...)
+	wait(back > 0, "%d buckets that were sent back to set out again, when the others have arrived", back)
 	wait(leaving > 0, "old replicas to hear that %d buckets are read elsewhere now", leaving)
 	if top.Job.Held && top.Moving() == 0 {
 		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })

@@ -58,6 +58,7 @@ type Node struct {
 	mover       *antientropy.Mover
 	repairer    *antientropy.Repairer
 	pacer       *pace.Pacer
+	calm        calm
 	timed       *timed
 	coordinator *coordinator.Coordinator
 	gateway     *gateway.Gateway

@@ -24,9 +24,6 @@ const (
 	turnEach = 200 * time.Microsecond
 	// turnHear is for how long a job waits to be told by all nodes whether they have clients.
 	turnHear = 500 * time.Millisecond
-	// turnCalm is for how long there must have been no clients before all buckets set out
-	// at once: those that have cannot be called back.
-	turnCalm = 10 * time.Second
 )
 
 // proceed has buckets read at their joining sets when enough of their present replicas
@@ -64,7 +61,6 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	if silent && under == 0 && time.Since(s.since) < turnHear {
 		return // until it is known who waits
 	}
-	clients = s.crowded(clients)
 	room := top.Buckets
 	if clients || silent {
 		room = max(turnLeast, top.Buckets/turnPart)
@@ -76,14 +72,6 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
 		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }, gone...), nil
 	})
-}
-
-// crowded reports whether there are clients, or were a moment ago.
-func (s *steward) crowded(now bool) bool {
-	if now {
-		s.busy = time.Now()
-	}
-	return !s.busy.IsZero() && time.Since(s.busy) < turnCalm
 }
 
 // crowd tells whether some node has clients, whether one that is there has not said so or

@@ -20,8 +20,10 @@ const managerGone = 5 * time.Minute
 const unwatched = 4 * stewardLooks
 
 // watch notes since when nodes have been silent. Every steward does, whether it
-// works or not, so that it knows nothing out of date when it comes to work.
+// works or not, so that it knows nothing out of date when it comes to work. It also looks
+// whether this node has clients.
 func (s *steward) watch(top *topology.Topology) {
+	s.n.crowded()
 	now := time.Now()
 	if now.Sub(s.watched) > unwatched {
 		clear(s.silent)

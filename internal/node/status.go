@@ -15,7 +15,7 @@ func (n *Node) openAdmin() {
 	if n.http == nil {
 		return
 	}
-	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Operator: operator{n}, Log: n.log})
+	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Operator: operator{n}, Listen: n.cfg.HTTP, Log: n.log})
 	n.side.Go(func() {
 		if err := n.admin.Serve(n.http); err != nil {
 			n.fail(fmt.Errorf("serve administration: %w", err))

@@ -39,7 +39,6 @@ type steward struct {
 	looked  unkai.Epoch                // whether there is something to heal
 	epoch   unkai.Epoch                // that was seen last
 	since   time.Time                  // when it was seen first
-	busy    time.Time                  // when there were clients last
 }
 
 // pause is after what time to look again.

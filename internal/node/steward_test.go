@@ -58,20 +58,3 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 		}
 	})
 }
-
-// A moment without clients is no reason to send everything on its way.
-func TestStewardWaitsForCalm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var s steward
-		if s.crowded(false) {
-			t.Error("there never were clients")
-		}
-		if !s.crowded(true) || !s.crowded(false) {
-			t.Error("there were clients just now")
-		}
-		time.Sleep(turnCalm)
-		if s.crowded(false) {
-			t.Error("there have been none for long")
-		}
-	})
-}

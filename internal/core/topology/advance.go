@@ -49,6 +49,22 @@ func (t *Topology) resend(size func(unkai.Bucket) int64, gone []unkai.NodeID) (T
 	return next, next.Moving() > 0 || !j.Held && t.Job.Held
 }
 
+// Back is how many buckets were sent back, or could not set out with the others, and are
+// sent on their way by the job that runs when nothing else is. For gone see Apply.
+func (t *Topology) Back(gone ...unkai.NodeID) (n int) {
+	if t.Job == nil || t.Job.Outcome != Running || !t.Job.Held {
+		return 0
+	}
+	then := t.arrived()
+	then, _ = then.resend(nil, gone)
+	for b := range then.Sets {
+		if len(then.Sets[b].Due) > 0 {
+			n++
+		}
+	}
+	return n + then.held
+}
+
 // reattach gives nodes a share again that had one when the job began, or were to get
 // one by it, and have been reborn since: else it would go to others, only to come
 // back. It reports whether there are such nodes.

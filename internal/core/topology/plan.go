@@ -125,12 +125,12 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 // Quorum is the effective N, R and W afterwards.
 func (p *Plan) Quorum() (n, r, w int) { return p.next.Quorum() }
 
-// arrived is the topology when everything has come to where it is on its way.
+// arrived is the topology when everything has come to where it is on its way, or due.
 func (t *Topology) arrived() Topology {
 	next := t.next()
 	for b := range next.Sets {
-		if s := &next.Sets[b]; len(s.Joining) > 0 {
-			*s = Set{Epoch: next.Epoch, Replicas: s.Joining}
+		if s := &next.Sets[b]; len(s.Joining)+len(s.Due) > 0 {
+			*s = Set{Epoch: next.Epoch, Replicas: slices.Concat(s.Joining, s.Due), Strays: s.Strays}
 		}
 	}
 	return next

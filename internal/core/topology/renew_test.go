@@ -74,6 +74,9 @@ func TestRenewSendsBack(t *testing.T) {
 	if s := next.Sets[waits]; s.Epoch != next.Epoch || len(s.Due) == 0 {
 		t.Errorf("%+v", s)
 	}
+	if was, is := top.Back(), next.Back(); was != 0 || is != 1 {
+		t.Errorf("%d were sent back, and then %d", was, is)
+	}
 	next = ended(t, next, nil)
 	if h := next.History[0]; h.Outcome != topology.Done || h.Moved != planned {
 		t.Errorf("planned %+v: %+v", planned, h)

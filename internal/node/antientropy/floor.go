@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/quorum"
+	"unkai/internal/node/replica"
 )
 
 // bringFloor has the joining replicas forget what this one has forgotten: enough of
@@ -56,15 +57,6 @@ func (c *bringer) giveFloor(ctx context.Context, to unkai.NodeID, floor unkai.Ba
 	return err
 }
 
-// highestFloor bounds the counters of what is believed to have been forgotten: three
-// quarters of all that there are. A floor is never lowered, and from its bucket it goes on
-// to whoever gets that; one near the end would leave the keys that are not held there
-// without any ballot. Clocks lead no further than to the middle; from there on counters
-// rise by a stride for each round of a key, or by what a start reserves, so that no bucket
-// comes up to here. No lower bound is sure: a busy key's counters may run ahead of every
-// clock.
-const highestFloor = 3 << 46
-
 // errTooHigh: what was forgotten is higher than ballots ever become.
 var errTooHigh = errors.New("that ballot is out of reach, so it cannot have been forgotten")
 
@@ -73,7 +65,7 @@ func (r *Repairer) serveFloor(in *reader, b unkai.Bucket) ([]byte, error) {
 	if err := in.end(); err != nil {
 		return nil, err
 	}
-	if floor.Counter() > highestFloor {
+	if floor.Counter() > replica.HighestFloor {
 		return nil, fmt.Errorf("take over the floor %v of bucket %d: %w", floor, b, errTooHigh)
 	}
 	if err := r.Replica.RaiseFloor(b, floor); err != nil {

@@ -7,7 +7,6 @@ package antientropy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/bits"
 	"slices"
@@ -39,8 +38,14 @@ type Mover struct {
 	mu      sync.Mutex
 	dropped []unkai.Epoch                // of the set under which each bucket was last forgotten
 	failed  map[unkai.Bucket]unkai.Epoch // buckets that could not be brought, by Since
-	records atomic.Int64
-	bring   func(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (int64, error) // nil: the real one
+	under   map[unkai.Bucket]struct{}    // way: they are being brought
+	ended   chan struct{}                // one of them is not any more
+	running sync.WaitGroup               // for them
+	// Since the last look: how many could not be brought, and why one could not.
+	failures int
+	last     error
+	records  atomic.Int64
+	bring    func(ctx context.Context, b unkai.Bucket, since unkai.Epoch) (int64, error) // nil: the real one
 }
 
 // Replica is what a Mover needs of this node's.
@@ -63,7 +68,9 @@ const (
 	look = time.Second
 )
 
-func (m *Mover) init() { m.once.Do(func() { m.changed = make(chan struct{}, 1) }) }
+func (m *Mover) init() {
+	m.once.Do(func() { m.changed, m.ended = make(chan struct{}, 1), make(chan struct{}, 1) })
+}
 
 // Changed tells of a new topology. It does not block.
 func (m *Mover) Changed() {
@@ -96,126 +103,6 @@ func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 		}
 	}
 	return buckets, bytes
-}
-
-// Run works until the context ends.
-func (m *Mover) Run(ctx context.Context) {
-	m.init()
-	for wait := turn; ctx.Err() == nil; {
-		switch pending, failed := m.work(ctx); {
-		case pending:
-			wait = min(2*wait, longTurn)
-		case failed:
-			wait = min(2*wait, look)
-		default:
-			wait = look
-		}
-		tick := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			tick.Stop()
-			return
-		case <-m.changed:
-			tick.Stop()
-			wait = turn
-		case <-tick.C:
-		}
-	}
-}
-
-// departure is that a bucket of which this node is a present replica is on its way.
-type departure struct {
-	bucket unkai.Bucket
-	since  unkai.Epoch
-	turn   int // whose it is to bring it: 0 is the first
-}
-
-// work does what the topology asks for, as far as it can be done now. It reports
-// whether there are buckets that another replica is to bring first, and whether some
-// could not be brought.
-func (m *Mover) work(ctx context.Context) (pending, failed bool) {
-	top := m.Topology()
-	m.forget(top)
-	if top.Job != nil && top.Job.Paused {
-		return false, false
-	}
-	var todo []departure
-	for b := range top.Buckets {
-		bucket := unkai.Bucket(b)
-		r := top.Route(bucket)
-		if !r.Joining || !slices.Contains(r.Members[:r.Write.Present.Members.Count()], m.Self) {
-			continue
-		}
-		if a, ok := m.settled.Load(bucket); !ok || a.(arrival).since != r.Since {
-			todo = append(todo, departure{bucket, r.Since, slices.Index(r.Members, m.Self)})
-		}
-	}
-	if len(todo) == 0 {
-		return false, false
-	}
-	// First those that this node coordinates: the others wait until it has brought
-	// them, and mostly find that nothing is left to bring.
-	slices.SortStableFunc(todo, func(a, b departure) int { return a.turn - b.turn })
-	m.Replica.Settle()
-	var wg sync.WaitGroup
-	var failures atomic.Int64
-	var last atomic.Value // one of the errors
-	slots := make(chan struct{}, max(2, atOnce/max(1, len(top.Nodes)-1)))
-	own := 0
-	for own < len(todo) && todo[own].turn == 0 {
-		own++
-	}
-	for i := 0; i < len(todo); i++ {
-		if i == own && m.bring == nil { // these are under way; of the others most have to wait
-			top = m.Topology()
-			others := m.wait(ctx, top, todo[own:])
-			pending = len(others) < len(todo)-own
-			if todo = append(todo[:own], m.alike(ctx, top, others)...); len(todo) == own {
-				break
-			}
-		}
-		d := todo[i]
-		slots <- struct{}{}
-		if now := m.Topology(); now != top {
-			top = now // other buckets have been switched; this one may be on its way still
-			m.forget(top)
-		}
-		if ctx.Err() != nil || top.Job != nil && top.Job.Paused {
-			break
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if err := m.one(ctx, d.bucket, d.since); err != nil {
-				failures.Add(1)
-				last.Store(fmt.Errorf("bucket %d: %w", d.bucket, err))
-			}
-		})
-	}
-	wg.Wait()
-	if n := failures.Load(); n > 0 { // in one line: there may be thousands
-		m.Log.Debug("buckets could not be brought to their new replicas yet; they will be tried again", "buckets", n, "one", last.Load())
-	}
-	return pending, failures.Load() > 0
-}
-
-// one tries to bring one bucket.
-func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) error {
-	bring := m.bring
-	if bring == nil {
-		bring = m.bringAll
-	}
-	bytes, err := bring(ctx, b, since)
-	if err == nil {
-		m.settled.Store(b, arrival{since, bytes})
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.failed == nil {
-		m.failed = map[unkai.Bucket]unkai.Epoch{}
-	}
-	m.failed[b] = since
-	return err
 }
 
 // bringAll brings one bucket that has set out in an epoch.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"unkai"
 	"unkai/internal/core/topology"
@@ -117,11 +119,13 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	top = give(top.Proceed(nil, nil, 16, nil), nil)
 	top = give(top.Pause())
 	m.work(t.Context())
+	m.running.Wait()
 	if buckets, _ := m.Settled(); settled != 0 || len(buckets) != 0 {
 		t.Errorf("%d buckets were brought for a paused job", settled)
 	}
 	top = give(top.Resume())
 	m.work(t.Context())
+	m.running.Wait()
 	buckets, bytes := m.Settled()
 	if len(buckets) != top.Moving() || settled != len(buckets) || slices.ContainsFunc(bytes, func(n int64) bool { return n != 30 }) {
 		t.Errorf("%v, %v, %d buckets", buckets, bytes, settled)
@@ -134,4 +138,72 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	if buckets, _ := m.Settled(); len(buckets) != 0 {
 		t.Errorf("%v were settled in an earlier epoch", buckets)
 	}
+}
+
+// A joining replica that is slow holds up what goes to it, and nothing that sets out
+// meanwhile; nor are more buckets brought at once than usual.
+func TestASlowOneHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		begun, under, most := map[unkai.Bucket]int{}, 0, 0
+		slow, answer := unkai.Bucket(16), make(chan struct{})
+		m, give := moving(t, &keeper{}, func(_ context.Context, b unkai.Bucket, _ unkai.Epoch) (int64, error) {
+			mu.Lock()
+			if slow == 16 {
+				slow = b
+			}
+			begun[b]++
+			under++
+			most = max(most, under)
+			mu.Unlock()
+			if b == slow {
+				<-answer
+			} else {
+				time.Sleep(time.Millisecond)
+			}
+			mu.Lock()
+			under--
+			mu.Unlock()
+			return 1, nil
+		})
+		top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
+		for id := unkai.NodeID(2); id < 30; id++ { // so that two are brought at once
+			top = give(top.Join(topology.Node{ID: id, Weight: 1}))
+		}
+		top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2, 3, 4}}, nil, 1))
+		top = give(top.Proceed(nil, nil, 4, nil), nil)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { m.Run(ctx) })
+		arrived := func() []unkai.Bucket {
+			time.Sleep(2 * longTurn)
+			synctest.Wait()
+			settled, _ := m.Settled()
+			return settled
+		}
+		for left := top.Moving(); left > 1; {
+			settled := arrived()
+			if len(settled) == 0 {
+				t.Errorf("%d buckets are left, and nothing is brought", left)
+				break
+			}
+			top = give(top.Proceed(settled, settled, 4, nil), nil)
+			top = give(top.Proceed(nil, settled, 4, nil), nil)
+			left = top.Moving()
+			m.Changed()
+		}
+		if close(answer); len(arrived()) != 1 {
+			t.Errorf("the slow one has not arrived: %+v", top.Sets[slow])
+		}
+		stop()
+		running.Wait()
+		if most != 2 {
+			t.Errorf("%d were brought at once", most)
+		}
+		for b, n := range begun {
+			if n != 1 {
+				t.Errorf("bucket %d was brought %d times", b, n)
+			}
+		}
+	})
 }

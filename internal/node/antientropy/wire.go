@@ -231,8 +231,8 @@ func (in *reader) version() (v version, key []byte) {
 	return v, in.key()
 }
 
-// entry reads a record of a bucket. Its checksum has to be right, and its hash that of
-// its key. Key and value alias the message.
+// entry reads a record of a bucket. Its checksum has to be right, its hash that of its key,
+// and its ballot one that a node can come to. Key and value alias the message.
 func (in *reader) entry(space ring.Space, b unkai.Bucket) (e entry, err error) {
 	e.hash = in.u64()
 	e.fetched = in.u8()&markFetched != 0
@@ -242,7 +242,9 @@ func (in *reader) entry(space ring.Space, b unkai.Bucket) (e entry, err error) {
 	if in.short || len(e.key) == 0 || len(e.key) > unkai.MaxKeyLen || e.hash != space.Hash(e.key) || space.Bucket(e.hash) != b {
 		return e, errShort
 	}
-	e.record, err = store.DecodeRecord(e.key, raw)
+	if e.record, err = store.DecodeRecord(e.key, raw); err == nil {
+		err = replica.CheckReach(e.record.Ballot, e.record.Promise)
+	}
 	return e, err
 }
 

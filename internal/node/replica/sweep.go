@@ -200,6 +200,7 @@ func (w *sweep) see(e *store.Entry) {
 		return Gone{e.Hash, slices.Clone(e.Key), rec.Ballot, rec.Epoch, len(e.Key) + store.EncodedLen(rec)}
 	}
 	switch {
+	case rec.Promise.Counter() > HighestFloor: // nobody would take such a floor over
 	case rec.Ballot == 0 || w.top.Forgotten(rec.Epoch):
 		w.husks = append(w.husks, gone())
 	case rec.Tombstone:

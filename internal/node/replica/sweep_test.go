@@ -66,3 +66,38 @@ func TestDropForgetsTheWounds(t *testing.T) {
 		t.Errorf("%v, %d wounds", err, r.Wounded())
 	}
 }
+
+// A record is not forgotten where its bucket's floor would rise higher than others believe.
+func TestNoFloorOutOfReach(t *testing.T) {
+	e, err := memory.Open(memory.Config{Buckets: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	top := topology.New(7, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	r := New(e, 1, func() *topology.Topology { return &top })
+	s := &Sweeper{
+		Replica: r, Now: func() int64 { return 0 },
+		Level: func(_ context.Context, _ unkai.Bucket, gone []Gone) []Hold { return make([]Hold, len(gone)) },
+	}
+	for _, c := range []struct {
+		key     string
+		counter uint64
+		forgot  bool
+	}{{"low", HighestFloor, true}, {"high", HighestFloor + 1, false}} {
+		hash := top.Space().Hash([]byte(c.key))
+		call := &Call{Epoch: top.Epoch, Bucket: top.Space().Bucket(hash), Hash: hash, Key: []byte(c.key), Ballot: unkai.MakeBallot(c.counter, 1)}
+		if !r.Accept(call) || call.Status != OK {
+			t.Fatalf("%+v", call)
+		}
+		if err := s.Sweep(t.Context(), call.Bucket); err != nil {
+			t.Fatal(err)
+		}
+		if floor := e.Floor(call.Bucket); (floor != 0) != c.forgot {
+			t.Errorf("%s: the floor is %v", c.key, floor)
+		}
+	}
+}

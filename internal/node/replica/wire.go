@@ -151,21 +151,26 @@ func readQuestion(b []byte, c *Call) (asked, error) {
 	c.NoValue, c.Fetched = a != askAccept && marks&markNoValue != 0, a == askAccept && marks&markFetched != 0
 	access := r.u32()
 	c.Key = r.take(int(r.u8()))
+	var ballot, next unkai.Ballot
 	switch a {
 	case askRead:
 		c.Access = store.Access(access)
 	case askPrepare:
-		c.Ballot = unkai.Ballot(r.u64())
+		ballot = unkai.Ballot(r.u64())
 	case askAccept:
 		c.Accessed = access
-		c.Ballot, c.Next = unkai.Ballot(r.u64()), unkai.Ballot(r.u64())
+		ballot, next = unkai.Ballot(r.u64()), unkai.Ballot(r.u64())
 		c.Item = r.item()
 	default:
 		r.short = true
 	}
-	if r.short || len(r.b) > 0 || len(c.Key) == 0 || len(c.Key) > unkai.MaxKeyLen || a != askRead && c.Ballot == 0 {
+	if r.short || len(r.b) > 0 || len(c.Key) == 0 || len(c.Key) > unkai.MaxKeyLen || a != askRead && ballot == 0 {
 		return 0, errShort
 	}
+	if err := CheckReach(ballot, next); err != nil {
+		return 0, err
+	}
+	c.Ballot, c.Next = ballot, next
 	return a, nil
 }
 
@@ -210,12 +215,15 @@ func appendAnswer(dst []byte, a asked, c *Call) []byte {
 func readAnswer(b []byte, a asked, c *Call) error {
 	r := cursor{b: b}
 	c.Status = Status(r.u8())
-	epoch := unkai.Epoch(r.u32())
-	c.Seen = unkai.Ballot(r.u64())
+	epoch, seen := unkai.Epoch(r.u32()), unkai.Ballot(r.u64())
 	marks := r.u8()
 	if r.short || c.Status < OK || c.Status > Unknown {
 		return errShort
 	}
+	if err := CheckReach(seen); err != nil {
+		return err
+	}
+	c.Seen = seen
 	if c.Status == Fenced {
 		c.Epoch = epoch
 	}
@@ -232,12 +240,19 @@ func readAnswer(b []byte, a asked, c *Call) error {
 	f := store.Found{Fetched: marks&markFetched != 0, Accessed: r.u32(), Size: int(r.u32())}
 	f.Record.Ballot, f.Record.Promise = unkai.Ballot(r.u64()), unkai.Ballot(r.u64())
 	f.Record.Epoch, f.Record.Tombstone = unkai.Epoch(r.u32()), marks&markTombstone != 0
+	var forgot unkai.Ballot
 	if a == askPrepare {
-		c.Forgot = unkai.Ballot(r.u64())
+		forgot = unkai.Ballot(r.u64())
 	}
 	f.Record.Item = r.item()
 	if r.short {
 		return errShort
+	}
+	if err := CheckReach(f.Record.Ballot, f.Record.Promise, forgot); err != nil {
+		return err
+	}
+	if a == askPrepare {
+		c.Forgot = forgot
 	}
 	start := len(c.Buf)
 	c.Buf = append(c.Buf, f.Record.Item.Value...)

@@ -75,6 +75,41 @@ func TestAnswersComeThrough(t *testing.T) {
 	}
 }
 
+// A ballot that no node can come to is not taken from another one, in a question or in an
+// answer, and nothing of it stays in a call that is used again.
+func TestBallotsOutOfReach(t *testing.T) {
+	low, last := unkai.MakeBallot(1<<46, 1), unkai.MakeBallot(highestBallot, 1)
+	for _, high := range []unkai.Ballot{unkai.MakeBallot(highestBallot+1, 1), ^unkai.Ballot(0)} {
+		used := new(Call)
+		for _, q := range []*struct {
+			asked asked
+			call  Call
+		}{
+			{askPrepare, Call{Key: []byte("k"), Ballot: high}},
+			{askAccept, Call{Key: []byte("k"), Ballot: high, Next: high}},
+			{askAccept, Call{Key: []byte("k"), Ballot: low, Next: high}},
+		} {
+			if _, err := readQuestion(appendQuestion(nil, q.asked, &q.call), used); !errors.Is(err, errTooHigh) || used.Ballot != 0 || used.Next != 0 {
+				t.Errorf("asked %d for %v, %v: %v", q.asked, q.call.Ballot, q.call.Next, err)
+			}
+		}
+		for _, a := range []*Call{
+			{Status: Refused, Seen: high},
+			{Status: OK, Found: store.Found{Record: store.Record{Ballot: low, Promise: high}}},
+			{Status: OK, Found: store.Found{Record: store.Record{Ballot: high, Promise: low}}},
+			{Status: OK, Forgot: high},
+		} {
+			if err := readAnswer(appendAnswer(nil, askPrepare, a), askPrepare, used); !errors.Is(err, errTooHigh) || used.Seen != 0 || used.Forgot != 0 {
+				t.Errorf("answer %+v, %v, %v: %v", a.Found.Record, a.Seen, a.Forgot, err)
+			}
+		}
+	}
+	q := Call{Key: []byte("k"), Ballot: last, Next: last}
+	if _, err := readQuestion(appendQuestion(nil, askAccept, &q), new(Call)); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzMessages(f *testing.F) {
 	for _, c := range calls() {
 		for _, a := range []asked{askRead, askPrepare, askAccept} {

@@ -110,12 +110,11 @@ func (e *Engine) backgroundError(err error) {
 	switch {
 	case errors.Is(err, pebble.ErrCancelledCompaction):
 	case pebble.IsCorruptionError(err):
-		e.warn("background work found a damaged block", "err", err)
-		time.Sleep(retryPause) // the pebble tries again at once; for longer see retries
+		e.warn("background work found a damaged block", "err", err) // it is tried again: see retries
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.warn("background work found the disk full", "err", err)
 		e.space.look()
-		time.Sleep(retryPause)
+		time.Sleep(retryPause) // the pebble tries again at once
 	default:
 		e.fail(fmt.Errorf("background work: %w", err))
 		time.Sleep(retryPause)

@@ -32,6 +32,7 @@ type guardFS struct {
 	syncs  *atomic.Int64 // of logs
 	reads  reads
 	hurry  atomic.Bool // tables are written without rests
+	asked  func()      // hears that somebody asks what room there is; nil: nobody does
 
 	mu   sync.Mutex
 	logs map[*logFile]struct{} // open for writing
@@ -115,6 +116,14 @@ func (g *guardFS) RemoveAll(name string) error {
 		return nil
 	}
 	return g.FS.RemoveAll(name)
+}
+
+// GetDiskUsage tells what room there is.
+func (g *guardFS) GetDiskUsage(path string) (vfs.DiskUsage, error) {
+	if g.asked != nil {
+		g.asked()
+	}
+	return g.FS.GetDiskUsage(path)
 }
 
 // Unwrap gives the file system underneath.

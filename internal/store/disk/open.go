@@ -100,7 +100,7 @@ func (e *Engine) open() error {
 
 	e.guard = &guardFS{
 		FS: e.fs, dir: dir, broken: &e.broken, fail: e.fail,
-		policy: e.cfg.Sync, syncs: &e.syncs, logs: map[*logFile]struct{}{},
+		policy: e.cfg.Sync, syncs: &e.syncs, logs: map[*logFile]struct{}{}, asked: e.retries.room,
 	}
 
 	e.guard.hurry.Store(true) // until it is open

@@ -11,17 +11,16 @@ import (
 // retries has a compaction that came across a damaged block tried again less and less
 // often. The pebble tries again at once and without end, and tells of the failure under
 // its lock, which flushes and snapshots need: nobody may wait there. So it is noted which
-// tables the compaction was of, and the next one of these waits when it is about to
-// write, under no lock. One that fails before that is not held up.
+// tables the compaction was of, and the next one of these waits when it is about to write,
+// under no lock; or, if it fails before that, when it asks at its end what room there is.
 type retries struct {
 	done <-chan struct{} // ends all waiting
 
 	mu    sync.Mutex
 	pause time.Duration
-	due   time.Time            // no earlier is it tried again
-	hurt  map[uint64]struct{}  // tables of which compactions have failed
-	again map[int]struct{}     // compactions under way of such tables
-	held  func() time.Duration // of tests: how long a compaction waits instead
+	due   time.Time           // no earlier is it tried again
+	hurt  map[uint64]struct{} // tables of which compactions have failed
+	again map[int]bool        // compactions under way of such tables, and whether they have waited
 }
 
 const (
@@ -46,9 +45,9 @@ func (r *retries) begin(c *pebble.CompactionInfo) {
 	for t := range inputs(c) {
 		if _, ok := r.hurt[t]; ok {
 			if r.again == nil {
-				r.again = map[int]struct{}{}
+				r.again = map[int]bool{}
 			}
-			r.again[c.JobID] = struct{}{}
+			r.again[c.JobID] = false
 			return
 		}
 	}
@@ -58,14 +57,33 @@ func (r *retries) begin(c *pebble.CompactionInfo) {
 // until it is due.
 func (r *retries) write(id int) {
 	r.mu.Lock()
-	_, again := r.again[id]
-	left, held := time.Until(r.due), r.held
-	r.mu.Unlock()
-	if !again || left <= 0 {
-		return
+	waited, again := r.again[id]
+	r.waits(id, again && !waited)
+}
+
+// room hears, under no lock, that somebody asks what room there is: each compaction does at
+// its end, and others now and then. Who is here while one has not got as far as to write is
+// taken for that one, since such a compaction takes no time.
+func (r *retries) room() {
+	r.mu.Lock()
+	for id, waited := range r.again {
+		if !waited {
+			r.waits(id, true)
+			return
+		}
 	}
-	if held != nil {
-		left = held()
+	r.mu.Unlock()
+}
+
+// waits unlocks, and has a compaction wait if it is to.
+func (r *retries) waits(id int, it bool) {
+	if it {
+		r.again[id] = true
+	}
+	left := time.Until(r.due)
+	r.mu.Unlock()
+	if !it || left <= 0 {
+		return
 	}
 	t := time.NewTimer(left)
 	defer t.Stop()
