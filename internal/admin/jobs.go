@@ -76,12 +76,10 @@ type Plan struct {
 	Moves  Amount  `json:"moves"`
 	Flows  []Flow  `json:"flows"`
 	Shares []Share `json:"shares"`
-	// Survives is how many more nodes may fail, whichever they are.
-	Survives struct {
-		Before int `json:"before"`
-		During int `json:"during"`
-		After  int `json:"after"`
-	} `json:"survives"`
+	// Survives is how many more nodes may fail, whichever they are, and SurvivesZones how
+	// many whole zones; null: there are none.
+	Survives      Survived  `json:"survives"`
+	SurvivesZones *Survived `json:"survives_zones"`
 	// Throttle is in bytes a second for each node, and Seconds what the job takes
 	// at it at least; 0: there is none.
 	Throttle int64    `json:"throttle"`
@@ -91,6 +89,14 @@ type Plan struct {
 	GivenUp int `json:"given_up,omitempty"`
 	// Already says that it is so, or that the running job does it; then nothing is planned.
 	Already string `json:"already,omitempty"`
+}
+
+// Survived is how many may fail before, during and after a change before some keys cannot be
+// read and written; -1: some cannot be anyway.
+type Survived struct {
+	Before int `json:"before"`
+	During int `json:"during"`
+	After  int `json:"after"`
 }
 
 // Flow is what one node gets of another.

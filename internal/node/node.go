@@ -365,7 +365,7 @@ func (n *Node) openRooms() error {
 	n.cancel = cancel
 	n.sweeper = &replica.Sweeper{
 		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
-		Level: repairer.Level,
+		Level: repairer.Level, Alive: n.alive,
 		Failed: func(b unkai.Bucket, err error) {
 			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
 		},
