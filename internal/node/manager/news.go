@@ -43,7 +43,7 @@ func (m *Manager) newsFor(known mark) (*news, error) {
 		return nil, err
 	}
 	t := m.current.Load()
-	if known == markOf(t) {
+	if known.Epoch >= t.Epoch {
 		return nil, nil
 	}
 	out, long := &news{}, 0
