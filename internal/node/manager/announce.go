@@ -11,7 +11,7 @@ import (
 )
 
 // announceAtOnce bounds how many nodes are told of a new topology at once.
-const announceAtOnce = 16
+const announceAtOnce = 64
 
 // announce tells all nodes of what was decided after base. Who does not hear it now fetches
 // it later.

@@ -74,6 +74,8 @@ type Manager struct {
 
 	rounds, learned, since atomic.Int64 // for Stats
 
+	learning sync.Mutex // so that what two tell at once is taken over once
+
 	mu     sync.Mutex // of what is below; never held while another node is asked
 	text   []byte     // the current topology, encoded
 	steps  []step     // that led to it

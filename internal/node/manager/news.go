@@ -64,6 +64,8 @@ func (m *Manager) learn(n *news) error {
 	if n == nil {
 		return nil
 	}
+	m.learning.Lock()
+	defer m.learning.Unlock()
 	if len(n.Whole) > 0 {
 		t, err := topology.Decode(n.Whole)
 		if err != nil {
