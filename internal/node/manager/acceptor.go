@@ -86,8 +86,11 @@ func (m *Manager) answer(q question) (a answer) {
 
 var errStranger = errors.New("it is no manager of that epoch")
 
-// promise makes a state durable. The lock is held.
+// promise makes a state durable, unless it is. The lock is held.
 func (m *Manager) promise(next decree.State) error {
+	if m.stands && next.Epoch == m.state.Epoch && next.Promised == m.state.Promised && next.Accepted == m.state.Accepted {
+		return nil
+	}
 	text, err := json.Marshal(next)
 	if err == nil {
 		err = m.cfg.Decree.Save(append(text, '\n'))
@@ -131,10 +134,7 @@ func (m *Manager) vote(q question) (answer, error) {
 	if !ok {
 		return answer{State: decree.State{Promised: was.Promised}}, nil
 	}
-	if !m.stands || next.Epoch != m.state.Epoch || next.Promised != m.state.Promised || next.Accepted != m.state.Accepted {
-		err = m.promise(next)
-	} // else it was promised when the ballot was taken
-	if err != nil {
+	if err := m.promise(next); err != nil {
 		return answer{}, fmt.Errorf("write what was promised about the next topology: %w", err)
 	}
 	if q.Do == accept {

@@ -110,14 +110,14 @@ func (m *Manager) decide(ctx context.Context, base *topology.Topology, d *decisi
 		}
 		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
 		p.errs = nil
-		if err := m.use(epoch, p.Ballot); err != nil {
-			return false, p.failed(offered, err)
-		}
 		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Known: markOf(base)})
 		if !newer && p.Enough() {
 			best := p.Value()
 			if best == nil {
 				return false, nil
+			}
+			if err := m.use(epoch, p.Ballot); err != nil {
+				return false, p.failed(offered, err)
 			}
 			if first == (decree.Ballot{}) {
 				first = p.Ballot
@@ -155,7 +155,8 @@ func (m *Manager) decide(ctx context.Context, base *topology.Topology, d *decisi
 }
 
 // use makes sure that this node proposes nothing else at a ballot, in this life or
-// the next, be it a manager or not: the promise not to is its own.
+// the next, be it a manager or not: the promise not to is its own. A manager has mostly
+// given it when it answered its own prepare.
 func (m *Manager) use(epoch unkai.Epoch, b decree.Ballot) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
