@@ -77,6 +77,7 @@ type Node struct {
 	done         chan struct{}
 	failed       chan error
 	sight        sight
+	flushed      atomic.Uint32 // the flush that was noticed last, see flushedAnew
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error
@@ -252,13 +253,14 @@ func (n *Node) topologyChanged() {
 	n.mu.Lock()
 	r, m := n.replica, n.mover // a flush that was due may come before the rooms are open
 	n.mu.Unlock()
-	if r != nil {
+	top := n.topology()
+	if r != nil && top != nil && n.flushedAnew(top) {
 		r.Flushed()
 	}
 	if m != nil {
 		m.Changed()
 	}
-	if top := n.topology(); top != nil {
+	if top != nil {
 		if _, ok := top.Node(n.id); !ok {
 			n.fail(fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved))
 		}
@@ -337,6 +339,7 @@ func (n *Node) openRooms() error {
 	if err != nil {
 		return err
 	}
+	n.flushedAnew(n.manager.Topology()) // which a new replica sees to in any case
 	rep := replica.New(n.engine, n.id, n.manager.Topology)
 	n.coordinator = coordinator.New(coordinator.Config{
 		Self: n.id, Local: rep, Topology: n.manager.Topology, Alive: n.alive, Behind: n.behind,

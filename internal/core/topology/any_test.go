@@ -17,6 +17,8 @@ type history struct {
 	last unkai.NodeID
 	// holds are the seats that were in a set since they have last forgotten its bucket.
 	holds []map[unkai.Seat]bool
+	// far is a topology that somebody has who does not hear of every change.
+	far *Topology
 	// calm is that no node has lost anything since the job began, and nothing was lost before.
 	calm bool
 }
@@ -223,6 +225,7 @@ func (h *history) becomes(next Topology) {
 	if err := h.top.Seal(); err != nil {
 		h.Fatal(err)
 	}
+	h.travels(&before)
 	top := &h.top
 	for b := range top.Sets {
 		if err := h.check(&before, b); err != nil {
