@@ -67,7 +67,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 	warn(p.After < p.Before, "afterwards %d nodes may fail, instead of %d", max(p.After, 0), max(p.Before, 0))
 	warn(p.During < p.Before, "while it runs %d nodes may fail, instead of %d", max(p.During, 0), max(p.Before, 0))
 	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
-	warn(p.Stopped > 0, "%d buckets that are read and written now cannot be while it runs; it does not begin without --force", p.Stopped)
+	warn(p.Stopped > 0, "%d buckets that are read and written now stay where they are until more nodes of those they go to are alive, and it does not end before that; it does not begin without --force", p.Stopped)
 	for _, id := range p.Roomless {
 		warn(true, "node %v has too little room for what it would get", id)
 	}
