@@ -41,8 +41,8 @@ type Wish struct {
 	// left, without what the nodes that are detached alone hold. For detach and
 	// rebalance.
 	GiveUpLost bool `json:"give_up_lost,omitempty"`
-	// Force begins it even if buckets that work now cannot be read and written
-	// while it runs.
+	// Force begins it even if buckets that work now cannot move, and stay where they
+	// are, until more nodes are alive.
 	Force bool `json:"force,omitempty"`
 }
 

@@ -78,7 +78,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 		warn(true, "afterwards node %v%s holds %.0f %% of what its weight asks for: the replicas of a key are in different zones, and the zones differ in weight", s.Node, zone, 100*float64(s.After)/s.Ideal)
 	}
 	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
-	warn(p.Stopped > 0, "%d buckets that are read and written now cannot be while it runs; it does not begin without --force", p.Stopped)
+	warn(p.Stopped > 0, "%d buckets that are read and written now stay where they are until more nodes of those they go to are alive, and it does not end before that; it does not begin without --force", p.Stopped)
 	for _, id := range p.Roomless {
 		warn(true, "node %v has too little room for what it would get", id)
 	}

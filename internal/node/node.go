@@ -381,7 +381,7 @@ func (n *Node) openRooms() error {
 	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {
 		n.log.Warn("a bucket could not be read through; it will be tried again", "bucket", b, "err", err)
 	}
-	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.SettleOne, Renew: n.renew, Log: n.log}
+	healer := &antientropy.Healer{Self: n.id, Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.SettleOne, Renew: n.renew, Log: n.log}
 	n.running.Go(func() { healer.Run(ctx) })
 	n.running.Go(func() { n.scrubber.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })

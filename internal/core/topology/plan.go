@@ -31,7 +31,8 @@ type Plan struct {
 	Zones                 *ZoneSpan // nil: there are no zones
 	// Waiting are the buckets of which too few replicas are alive: they do not
 	// move until these are back. Stopped are those of them that can be read and
-	// written now, and cannot be once it has begun.
+	// written now, and could not be on their way: as long as the nodes are seen to be
+	// gone they stay where they are (Turn).
 	Waiting, Stopped int
 	// GivenUp are the buckets that may lose acknowledged writes, because the change
 	// gives up replicas without which there is no quorum.
