@@ -3,6 +3,7 @@ package antientropy
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"unkai"
 	"unkai/internal/core/ring"
@@ -25,7 +26,7 @@ import (
 //	settle:   list of         key
 //	level:    list of         8  hash     8  ballot   4  epoch    key
 //	survey:   1  level
-//	bring:    list of         entries
+//	bring:    1  level        list of     brought
 //	packed:   what bring has, as a block of S2
 //	floor:    8  forgotten up to
 //
@@ -43,11 +44,13 @@ import (
 //	level:    of each         1  whether it is
 //	survey:   1  level    list of     8  sum
 //	bring:    1  whether one could not be taken over
+//	          1  level    list of     8  sum, if a level was asked for; 255 for none
 //
 //	key:      1  length, and so many bytes
 //	version:  8  hash   8  ballot   4  epoch   1  marks   key
 //	entry:    8  hash   1  marks   4  accessed   key
 //	          4  length, and a record in the store's format, with its checksum
+//	brought:  key   length as a varint, and a record
 type asked uint8
 
 const (
@@ -162,6 +165,42 @@ func appendEntry(b []byte, e *entry) []byte {
 	rec.Promise = rec.Ballot
 	b = u32(b, uint32(store.EncodedLen(&rec)))
 	return store.AppendRecord(b, e.key, &rec)
+}
+
+// leastBrought is the length of the shortest.
+const leastBrought = 1 + 1 + 1 + 18
+
+// appendBrought appends a record that a job brings, without its promise.
+func appendBrought(b []byte, e *store.Entry) []byte {
+	rec := e.Record
+	rec.Promise = rec.Ballot
+	b = binary.AppendUvarint(appendKey(b, e.Key), uint64(store.EncodedLen(&rec)))
+	return store.AppendRecord(b, e.Key, &rec)
+}
+
+// brought reads such records to the message's end, as entry does.
+func (in *reader) brought(dst []store.Entry, space ring.Space, b unkai.Bucket) ([]store.Entry, error) {
+	n := in.list(leastBrought, maxBrought/leastBrought+1)
+	dst = slices.Grow(dst, n)
+	for range n {
+		key := in.key()
+		size, took := binary.Uvarint(in.b)
+		if took <= 0 || size > uint64(len(in.b)) {
+			return dst, errShort
+		}
+		in.b = in.b[took:]
+		raw := in.take(int(size))
+		hash := space.Hash(key)
+		if in.short || len(key) == 0 || len(key) > unkai.MaxKeyLen || space.Bucket(hash) != b {
+			return dst, errShort
+		}
+		rec, err := store.DecodeRecord(key, raw)
+		if err != nil {
+			return dst, err
+		}
+		dst = append(dst, store.Entry{Hash: hash, Key: key, Record: rec})
+	}
+	return dst, in.end()
 }
 
 // reader reads what append wrote. Once a message ends too early it gives zeros, and

@@ -111,13 +111,18 @@ func (r *Local) Get(b unkai.Bucket, hash uint64, key, dst []byte) (store.Found, 
 }
 
 // Durable waits until everything that this replica holds by now is durable.
-func (r *Local) Durable() error {
+func (r *Local) Durable() error { return r.BeginDurable()() }
+
+// BeginDurable is Durable in two steps: what it gives waits, for what is held now.
+func (r *Local) BeginDurable() (wait func() error) {
 	done := make(chan error, 1)
 	r.engine.Barrier(&store.Write{Done: durable(done)})
-	if err := <-done; err != nil {
-		return fmt.Errorf("wait for the disk: %w", err)
+	return func() error {
+		if err := <-done; err != nil {
+			return fmt.Errorf("wait for the disk: %w", err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // durable hears of a barrier.

@@ -57,12 +57,17 @@ const (
 
 // expect notes when a record just written will want a sweep of its bucket.
 func (r *Local) expect(b unkai.Bucket, rec *store.Record) {
-	switch {
-	case rec.Tombstone || rec.Ballot == 0:
-		lower(&r.due[b], 1)
-	case rec.Item.Expiry != 0:
-		lower(&r.due[b], rec.Item.Expiry)
+	if due := dueOf(rec); due != 0 {
+		lower(&r.due[b], due)
 	}
+}
+
+// dueOf is when a sweep has something to do about a record, 0 for never.
+func dueOf(rec *store.Record) int64 {
+	if rec.Tombstone || rec.Ballot == 0 {
+		return 1
+	}
+	return rec.Item.Expiry
 }
 
 // lower sets v to at most to, where 0 means never.

@@ -47,7 +47,7 @@ func TestWhoMayNotPurgeNowComesAgain(t *testing.T) {
 	if sweep(); e.Stats().Tombstones != 1 || r.due[b].Load() == 0 {
 		t.Errorf("%d tombstones, due at %d", e.Stats().Tombstones, r.due[b].Load())
 	}
-	r.trees[b].bulkDone(nil)
+	r.trees[b].bulkDone(nil, nil)
 	if sweep(); e.Stats().Tombstones != 0 || r.due[b].Load() != 0 {
 		t.Errorf("%d tombstones, due at %d", e.Stats().Tombstones, r.due[b].Load())
 	}

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -14,30 +13,34 @@ type toldTo chan *store.Write
 
 func (d toldTo) WriteDone(w *store.Write) { d <- w }
 
-// What is written to a key after many writes have looked whether it is there, and before
-// they are applied, is not lost.
-func TestWrittenBeneathWriteAll(t *testing.T) {
+// What is written to a key after many have looked whether it is there, and before they
+// are applied, is not lost.
+func TestWrittenBeneathWriteNew(t *testing.T) {
 	e := mustOpen(t, small(vfs.NewMem()))
 	defer mustClose(t, e)
-	done := make(toldTo, 3)
-	write := func(hash uint64, b unkai.Ballot) *store.Write {
-		rec := store.Record{Ballot: b, Promise: b, Tombstone: true}
-		return &store.Write{Bucket: 1, Hash: hash, Key: []byte("k"), Record: rec, Done: done}
+	rec := func(n uint64) store.Record {
+		b := unkai.MakeBallot(n, 1)
+		return store.Record{Ballot: b, Promise: b, Tombstone: true}
 	}
-	first := write(2, unkai.MakeBallot(2, 1))
+	done := make(toldTo, 2)
+	first := &store.Write{Bucket: 1, Hash: 2, Key: []byte("k"), Record: rec(2), Done: done}
 	e.loaded = func() {
 		e.loaded = nil
 		e.Write(first)
 	}
-	all := []*store.Write{write(1, unkai.MakeBallot(1, 1)), write(2, unkai.MakeBallot(1, 1))}
-	e.WriteAll(all)
-	for range 3 {
-		<-done
+	all := []store.Entry{{Hash: 1, Key: []byte("k"), Record: rec(1)}, {Hash: 2, Key: []byte("k"), Record: rec(1)}}
+	left := e.WriteNew(1, all, nil, &store.Write{Done: done})
+	for range 2 {
+		if w := <-done; w.Err != nil {
+			t.Error(w.Err)
+		}
 	}
-	if first.Err != nil || all[0].Err != nil || !errors.Is(all[1].Err, store.ErrConflict) {
-		t.Errorf("%v, %v, %v", first.Err, all[0].Err, all[1].Err)
+	if len(left) != 1 || left[0] != 1 {
+		t.Error(left)
 	}
-	if f, err := e.Head(1, 2, []byte("k")); err != nil || f.Record.Ballot != first.Record.Ballot {
-		t.Errorf("%+v, %v", f, err)
+	for hash, want := range map[uint64]store.Record{1: rec(1), 2: rec(2)} {
+		if f, err := e.Head(1, hash, []byte("k")); err != nil || f.Record.Ballot != want.Ballot {
+			t.Errorf("%d: %+v, %v", hash, f, err)
+		}
 	}
 }
