@@ -21,8 +21,11 @@ var (
 	errSum     = errors.New("topology: its checksum does not fit")
 )
 
-// maxHead is how long everything but the sets may be.
-const maxHead = 16 << 20
+// How long everything but the sets may be, and a whole topology as text.
+const (
+	maxHead = 4 << 20
+	maxText = 8 << 20
+)
 
 // Decode is the topology, sealed, of which b is the whole.
 func Decode(b []byte) (*Topology, error) {
@@ -32,6 +35,9 @@ func Decode(b []byte) (*Topology, error) {
 	switch b[0] {
 	case formText:
 		t := new(Topology)
+		if len(b) > maxText {
+			return nil, errSpoiled
+		}
 		if err := json.Unmarshal(b, t); err != nil {
 			return nil, fmt.Errorf("topology: %w", err)
 		}
@@ -59,8 +65,7 @@ func Decode(b []byte) (*Topology, error) {
 	return r.end(t, head, sum, nil, nil)
 }
 
-// Base is the epoch and sum of the topology that a delta is about, and the epoch ... of
-// the one that it makes.
+// Base is the epoch and sum of the topology that a delta is the difference from.
 func Base(delta []byte) (epoch unkai.Epoch, sum uint64, err error) {
 	r := reader{b: delta}
 	epoch, sum = r.base()

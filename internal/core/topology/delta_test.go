@@ -2,9 +2,11 @@ package topology
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -193,6 +195,43 @@ func TestADeltaIsShort(t *testing.T) {
 	}
 	if delta*2 > whole || whole*10 > len(text) {
 		t.Errorf("a delta of %d bytes, %d for the whole, %d as text", delta, whole, len(text))
+	}
+}
+
+// What says that it is long, and is not, takes no memory.
+func TestALengthIsNotBelieved(t *testing.T) {
+	was, now := twoTurns(t)
+	much := binary.AppendUvarint(nil, 1<<40)
+	head := func(text string) []byte {
+		return append(binary.AppendUvarint(make([]byte, 0, 64), uint64(len(text))), text...)
+	}
+	whole := func(parts ...[]byte) []byte {
+		return slices.Concat(append([][]byte{{formWhole}, make([]byte, 8)}, parts...)...)
+	}
+	delta := func(parts ...[]byte) []byte {
+		d := now.Delta(was)
+		return slices.Concat(append([][]byte{d[:1+1+8], make([]byte, 8)}, parts...)...)
+	}
+	wide, like := head(`{"epoch":3,"buckets":65536}`), head(string(now.seal.head))
+	for what, b := range map[string][]byte{
+		"a head":            whole(much),
+		"buckets":           whole(wide),
+		"buckets, and some": whole(wide, make([]byte, 1000)),
+		"replicas":          whole(head(`{"epoch":3,"buckets":16}`), []byte{0, 0}, much, make([]byte, 100)),
+		"differences":       delta(like, much),
+		"more than buckets": delta(like, []byte{200, 1}, bytes.Repeat([]byte{0}, 500)),
+		"a far bucket":      delta(like, []byte{1}, much),
+		"seats":             delta(like, []byte{1, 0, 0, 0}, much),
+		"text":              append([]byte(`{"epoch":1,"nodes":[`), bytes.Repeat([]byte("{},"), 3<<20)...),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Decode(b)
+		_, err2 := was.Follow(b)
+		runtime.ReadMemStats(&after)
+		if err == nil || err2 == nil || after.TotalAlloc-before.TotalAlloc > 1<<20 {
+			t.Errorf("%s: %v, %v, %d bytes", what, err, err2, after.TotalAlloc-before.TotalAlloc)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"unkai"
 	"unkai/internal/core/topology"
@@ -24,7 +25,8 @@ type news struct {
 	Whole []byte   `json:"whole,omitempty"`
 }
 
-// maxSteps is how many of the last changes are kept for those who have missed some.
+// maxSteps is how many of the last changes are kept for those who have missed some, if
+// together they are shorter than the whole.
 const maxSteps = 32
 
 // step is what made a topology of the one before.
@@ -46,14 +48,13 @@ func (m *Manager) newsFor(known mark) (*news, error) {
 	if known.Epoch >= t.Epoch {
 		return nil, nil
 	}
-	out, long := &news{}, 0
+	out := &news{}
 	for _, s := range m.steps {
 		if len(out.Steps) > 0 || s.from == known {
 			out.Steps = append(out.Steps, s.made)
-			long += len(s.made)
 		}
 	}
-	if len(out.Steps) == 0 || long > len(m.text) {
+	if len(out.Steps) == 0 {
 		return &news{Whole: m.text}, nil
 	}
 	return out, nil
@@ -149,9 +150,12 @@ func (m *Manager) remember(old *topology.Topology, steps []step) {
 		return
 	}
 	m.steps = append(m.steps, steps...)
-	if more := len(m.steps) - maxSteps; more > 0 {
-		m.steps = append([]step(nil), m.steps[more:]...)
+	first, long := len(m.steps), 0
+	for first > 0 && len(m.steps)-first < maxSteps && long+len(m.steps[first-1].made) <= len(m.text) {
+		first--
+		long += len(m.steps[first].made)
 	}
+	m.steps = slices.Clone(m.steps[first:])
 }
 
 // Catch fetches the topology that another node knows.
