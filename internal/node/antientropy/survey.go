@@ -106,7 +106,7 @@ func (r *Repairer) askSurvey(ctx context.Context, to unkai.NodeID, b unkai.Bucke
 const noSums = 0xff
 
 func appendSums(b []byte, level int, sums []uint64) []byte {
-	b = u32(append(b, byte(level)), uint32(len(sums)))
+	b = u32(append(slices.Grow(b, 5+8*len(sums)), byte(level)), uint32(len(sums)))
 	for _, s := range sums {
 		b = u64(b, s)
 	}

@@ -3,7 +3,6 @@ package antientropy
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 
 	"unkai"
 	"unkai/internal/core/ring"
@@ -165,42 +164,6 @@ func appendEntry(b []byte, e *entry) []byte {
 	rec.Promise = rec.Ballot
 	b = u32(b, uint32(store.EncodedLen(&rec)))
 	return store.AppendRecord(b, e.key, &rec)
-}
-
-// leastBrought is the length of the shortest.
-const leastBrought = 1 + 1 + 1 + 18
-
-// appendBrought appends a record that a job brings, without its promise.
-func appendBrought(b []byte, e *store.Entry) []byte {
-	rec := e.Record
-	rec.Promise = rec.Ballot
-	b = binary.AppendUvarint(appendKey(b, e.Key), uint64(store.EncodedLen(&rec)))
-	return store.AppendRecord(b, e.Key, &rec)
-}
-
-// brought reads such records to the message's end, as entry does.
-func (in *reader) brought(dst []store.Entry, space ring.Space, b unkai.Bucket) ([]store.Entry, error) {
-	n := in.list(leastBrought, maxBrought/leastBrought+1)
-	dst = slices.Grow(dst, n)
-	for range n {
-		key := in.key()
-		size, took := binary.Uvarint(in.b)
-		if took <= 0 || size > uint64(len(in.b)) {
-			return dst, errShort
-		}
-		in.b = in.b[took:]
-		raw := in.take(int(size))
-		hash := space.Hash(key)
-		if in.short || len(key) == 0 || len(key) > unkai.MaxKeyLen || space.Bucket(hash) != b {
-			return dst, errShort
-		}
-		rec, err := store.DecodeRecord(key, raw)
-		if err != nil {
-			return dst, err
-		}
-		dst = append(dst, store.Entry{Hash: hash, Key: key, Record: rec})
-	}
-	return dst, in.end()
 }
 
 // reader reads what append wrote. Once a message ends too early it gives zeros, and

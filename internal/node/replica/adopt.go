@@ -195,7 +195,9 @@ func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yiel
 // gets only the others must not conclude that there was nothing.
 func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
 	top, flushed := r.topology(), unkai.Ballot(0)
-	for e, err := range r.engine.Scan(b) {
+	var e store.Entry // one for all, which yield may have for the time of the call
+	for each, err := range r.engine.Scan(b) {
+		e = each
 		if err != nil {
 			if errors.Is(err, store.ErrDamaged) && len(e.Key) > 0 && top.Space().Hash(e.Key) == e.Hash {
 				r.Examine(b, e.Hash, e.Key) // or nobody would heal it

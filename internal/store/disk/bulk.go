@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -75,7 +76,8 @@ type bulk struct {
 // nothing yet. As in current, who finds a key's version unchanged knows that what
 // was seen of it holds.
 func (e *Engine) writeRun(b unkai.Bucket, entries []store.Entry, first int, left []int, t *runDone) []int {
-	k := bulk{e: e, bucket: b, entries: entries}
+	k := bulks.Get().(*bulk)
+	*k = bulk{e: e, bucket: b, entries: entries}
 	k.sort()
 	for range bulkTries {
 		k.look()
@@ -91,8 +93,13 @@ func (e *Engine) writeRun(b unkai.Bucket, entries []store.Entry, first int, left
 			left = append(left, first+i)
 		}
 	}
+	k.entries = nil
+	bulks.Put(k)
 	return left
 }
+
+// bulks keeps their memory: it is too much for a stack.
+var bulks = sync.Pool{New: func() any { return new(bulk) }}
 
 // sort puts the entries in the order of their shards.
 func (k *bulk) sort() {
@@ -168,14 +175,14 @@ func (k *bulk) lookUp() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	var key []byte
+	var room [recordKeyFixed + maxKeyLength]byte
 	valid := it.First()
 	for i := range k.entries {
 		if !valid {
 			break
 		}
 		t := &k.entries[i]
-		key = appendRecordKey(key[:0], k.bucket, t.Hash, t.Key)
+		key := appendRecordKey(room[:0], k.bucket, t.Hash, t.Key)
 		c := bytes.Compare(it.Key(), key)
 		if c < 0 {
 			valid = it.SeekGE(key)
