@@ -38,8 +38,8 @@ type Config struct {
 	// Restored has the node go on with a data directory that is an older copy, for
 	// when all nodes were put back from copies.
 	Restored bool
-	// AutoReplace is after how long a dead node's share is brought to others by
-	// itself; 0: never.
+	// AutoReplace is, for a cluster that begins, after how long a dead node's share is
+	// brought to others by itself; 0: never.
 	AutoReplace time.Duration
 	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
 	Store, Sync string
@@ -105,7 +105,7 @@ const (
 	minMemory         = 8 << 20
 	minValue          = 1 << 10
 	minRequestTimeout = 10 * time.Millisecond
-	minAutoReplace    = time.Second
+	minAutoReplace    = topology.MinAutoReplace * time.Millisecond
 )
 
 // The most that is sensible.

@@ -207,6 +207,9 @@ func (n *Node) openManager(ctx context.Context) error {
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
 	}
+	if after := n.cfg.AutoReplace; after != 0 && after.Milliseconds() != top.AutoReplace {
+		n.log.Warn("--auto-replace is for a new cluster only, and is ignored; unkai auto-replace changes it", "after", patience(top))
+	}
 	return n.configure(ctx, top)
 }
 
@@ -217,7 +220,9 @@ func (n *Node) firstTopology() (topology.Topology, error) {
 		return topology.Topology{}, fmt.Errorf("choose a cluster id: %w", err)
 	}
 	c := n.cfg
-	return topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+	top := topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self())
+	top.AutoReplace = c.AutoReplace.Milliseconds()
+	return top, nil
 }
 
 // random is what ids are made of.

@@ -43,8 +43,13 @@ func (n *Node) askLoads(ctx context.Context, top *topology.Topology) []*load {
 
 // loads is what a plan needs to know of the nodes.
 func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Load {
+	return loadsOf(top, n.askLoads(ctx, top))
+}
+
+// loadsOf is that part of what all nodes have said.
+func loadsOf(top *topology.Topology, said []*load) []topology.Load {
 	out := make([]topology.Load, len(top.Nodes))
-	for i, l := range n.askLoads(ctx, top) {
+	for i, l := range said {
 		out[i] = topology.Load{Node: top.Nodes[i].ID}
 		if l != nil {
 			out[i].Alive, out[i].Bytes, out[i].Used, out[i].Limit = true, l.Bytes, l.Used, l.Limit
