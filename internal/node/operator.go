@@ -284,6 +284,12 @@ func steer(t *topology.Topology, o admin.Order, away []unkai.NodeID) (topology.T
 			return topology.Topology{}, fmt.Errorf("%w: a throttle is in bytes a second, or 0 for none", admin.ErrBadRequest)
 		}
 		return t.Limit(o.Throttle)
+	case "auto-replace":
+		after := o.AutoReplace
+		if after == nil || *after != 0 && !(*after >= minAutoReplace.Seconds() && *after <= maxAutoReplace.Seconds()) {
+			return topology.Topology{}, fmt.Errorf("%w: a dead node is replaced after %v to %v, or never: 0", admin.ErrBadRequest, minAutoReplace, maxAutoReplace)
+		}
+		return t.ReplaceAfter(int64(*after * 1000))
 	}
-	return topology.Topology{}, fmt.Errorf("%w: %q is none of pause, resume, cancel, throttle", admin.ErrBadRequest, o.Do)
+	return topology.Topology{}, fmt.Errorf("%w: %q is none of pause, resume, cancel, throttle, auto-replace", admin.ErrBadRequest, o.Do)
 }
