@@ -158,6 +158,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 		}
 		return admin.Plan{}, refusal(top, err)
 	}
+	if why := idle(top, c, loads); why != "" {
+		return alreadyPlanned(top, c, why), nil
+	}
 	return o.n.describePlan(top, &p, loads), nil
 }
 
@@ -191,12 +194,18 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 		if err := harm(t, c, w, loads); err != nil {
 			return topology.Topology{}, err
 		}
+		if idle(t, c, loads) != "" {
+			return topology.Topology{}, errIdle
+		}
 		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now(), topology.Away(loads)...)
 		if err != nil {
 			err = refusal(t, err)
 		}
 		return next, err
 	})
+	if errors.Is(err, errIdle) {
+		return o.n.alreadyBegun(top, c), nil
+	}
 	if err != nil {
 		if top := o.n.latest(ctx); already(top, c) != "" {
 			return o.n.alreadyBegun(top, c), nil
