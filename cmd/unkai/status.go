@@ -168,6 +168,12 @@ func describe(s *admin.Status) string {
 			line(l[0], "%s", l[1])
 		}
 	}
+	if s.AutoReplace != nil {
+		line("dead nodes", "%s", autoReplace(*s.AutoReplace))
+	}
+	for _, p := range s.Prospects {
+		line("by itself", "node %s is %s", p.Node, p.Say())
+	}
 	if r := s.Repair; r != nil {
 		line("replicas", "%s", verifiedLast(r))
 		for _, w := range r.Waits {

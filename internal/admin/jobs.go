@@ -48,11 +48,14 @@ type Wish struct {
 
 // Order is the JSON that steers the running job.
 type Order struct {
-	Do string `json:"do"` // pause, resume, cancel, throttle
+	Do string `json:"do"` // pause, resume, cancel, throttle, auto-replace
 	// Job is the one that is meant; 0: whichever runs.
 	Job int `json:"job,omitempty"`
 	// Throttle is in bytes a second for each node; 0: none. To throttle wants it said.
 	Throttle int64 `json:"throttle"`
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never. To auto-replace wants it said.
+	AutoReplace *float64 `json:"auto_replace_seconds,omitempty"`
 }
 
 // Amount is how much moves.
@@ -127,8 +130,11 @@ type Share struct {
 type Jobs struct {
 	Epoch    uint32 `json:"epoch"`
 	Throttle int64  `json:"throttle"` // bytes a second for each node; 0: none
-	Running  *Job   `json:"running"`  // null: none
-	Ended    []Job  `json:"ended"`    // the last ones, the latest at the end
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never.
+	AutoReplace float64 `json:"auto_replace_seconds"`
+	Running     *Job    `json:"running"` // null: none
+	Ended       []Job   `json:"ended"`   // the last ones, the latest at the end
 }
 
 // Job is one of them.
@@ -201,10 +207,13 @@ func (s *Server) steer(w http.ResponseWriter, r *http.Request) {
 	}
 	s.told(w, r, &o, func() (any, error) {
 		switch {
-		case o.Throttle != nil:
-			o.Order.Throttle = *o.Throttle
-		case o.Do == "throttle":
+		case o.Do == "throttle" && o.Throttle == nil:
 			return nil, fmt.Errorf("%w: say how many bytes a second, or 0 for no throttle", ErrBadRequest)
+		case o.Do == "auto-replace" && o.AutoReplace == nil:
+			return nil, fmt.Errorf("%w: say after how many seconds, or 0 for never", ErrBadRequest)
+		}
+		if o.Throttle != nil {
+			o.Order.Throttle = *o.Throttle
 		}
 		return s.cfg.Operator.Steer(r.Context(), o.Order)
 	})

@@ -28,6 +28,8 @@ type Snapshot struct {
 	Buckets     int
 	N, R, W     int // in effect now
 	Job         *Job
+	AutoReplace float64 // seconds of silence after which a node is replaced; 0: never
+	Prospects   []Prospect
 	Store       store.Stats
 	Clients     memcache.Stats
 	MaxConns    int

@@ -89,7 +89,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 }
 
 func (n *Node) describeJobs(top *topology.Topology) admin.Jobs {
-	out := admin.Jobs{Epoch: uint32(top.Epoch), Throttle: top.Throttle, Ended: make([]admin.Job, len(top.History))}
+	out := admin.Jobs{Epoch: uint32(top.Epoch), Throttle: top.Throttle, AutoReplace: patience(top).Seconds(), Ended: make([]admin.Job, len(top.History))}
 	if top.Job != nil {
 		j := n.describeJob(top, top.Job)
 		out.Running = &j

@@ -78,6 +78,7 @@ type Node struct {
 	failed       chan error
 	sight        sight
 	flushed      atomic.Uint32 // the flush that was noticed last, see flushedAnew
+	prospects    prospects
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error
@@ -208,6 +209,9 @@ func (n *Node) openManager(ctx context.Context) error {
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
 	}
+	if after := n.cfg.AutoReplace; after != 0 && after.Milliseconds() != top.AutoReplace {
+		n.log.Warn("--auto-replace is for a new cluster only, and is ignored; unkai auto-replace changes it", "after", patience(top))
+	}
 	return n.configure(ctx, top)
 }
 
@@ -218,7 +222,9 @@ func (n *Node) firstTopology() (topology.Topology, error) {
 		return topology.Topology{}, fmt.Errorf("choose a cluster id: %w", err)
 	}
 	c := n.cfg
-	return topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+	top := topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self())
+	top.AutoReplace = c.AutoReplace.Milliseconds()
+	return top, nil
 }
 
 // random is what ids are made of.

@@ -68,6 +68,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
 	s.Job = n.describeJobs(top).Running
+	s.AutoReplace, s.Prospects = patience(top).Seconds(), n.foretold(top)
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()

@@ -42,6 +42,9 @@ type Topology struct {
 	// Throttle is how many bytes in a second each node may bring on their way; 0:
 	// as many as it can.
 	Throttle int64 `json:"throttle,omitempty"`
+	// AutoReplace is after how many milliseconds of silence a dead node's share is
+	// brought to others by itself; 0: never.
+	AutoReplace int64 `json:"auto_replace,omitempty"`
 
 	routes []*Route
 	seal   *seal // of this one
@@ -62,6 +65,10 @@ type Node struct {
 	// Manual says that the operator attaches it, and nobody else.
 	Manual bool `json:"manual,omitempty"`
 }
+
+// MinAutoReplace is the shortest silence, in milliseconds, after which a node may be
+// replaced by itself.
+const MinAutoReplace = 1000
 
 // MaxWeight is the most that a node can weigh.
 const MaxWeight = 1000
@@ -148,6 +155,8 @@ func (t *Topology) validate() error {
 		return fmt.Errorf("%d nodes that have left and %d jobs are more than are kept", len(t.Removed), len(t.History))
 	case t.Throttle < 0:
 		return fmt.Errorf("a throttle of %d bytes in a second", t.Throttle)
+	case t.AutoReplace != 0 && t.AutoReplace < MinAutoReplace:
+		return fmt.Errorf("dead nodes replaced after %d milliseconds", t.AutoReplace)
 	}
 	for i, n := range t.Nodes {
 		switch {
