@@ -10,16 +10,20 @@ import (
 	"unkai"
 )
 
-// faults has something go wrong every few seconds, until a moment.
-func (w *World) faults(until time.Time) {
+// faults has something go wrong every few seconds.
+func (w *World) faults() {
 	wait := time.Duration(500+w.bus.rng.IntN(8000)) * time.Millisecond
-	if time.Now().Add(wait).After(until) {
-		return
-	}
-	w.bus.after(wait, &event{name: "fault", do: func() {
+	w.before(wait, "fault", func() {
 		w.fault()
-		w.faults(until)
-	}})
+		w.faults()
+	})
+}
+
+// before does something after a while, if things still go wrong then.
+func (w *World) before(wait time.Duration, name string, do func()) {
+	if !time.Now().Add(wait).After(w.until) {
+		w.bus.after(wait, &event{name: name, do: do})
+	}
 }
 
 // fault is one thing that goes wrong, or becomes right again.
@@ -132,7 +136,7 @@ func (w *World) backUp(h *host) {
 // soon tries something again, a number of times, until it could be done.
 func (w *World) soon(name string, tries int, do func() bool) {
 	if !do() && tries > 1 {
-		w.bus.after(500*time.Millisecond, &event{name: name, do: func() { w.soon(name, tries-1, do) }})
+		w.before(500*time.Millisecond, name, func() { w.soon(name, tries-1, do) })
 	}
 }
 

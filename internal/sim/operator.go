@@ -19,21 +19,17 @@ const (
 	pausing  = 6 * time.Second
 )
 
-// operate has an operator give orders, until a moment.
-func (w *World) operate(until time.Time, rest time.Duration) {
-	wait := w.upTo(rest)
-	if time.Now().Add(wait).After(until) {
-		return
-	}
-	w.bus.after(wait, &event{name: "operator", do: func() {
+// operate has an operator give orders, now and then.
+func (w *World) operate(rest time.Duration) {
+	w.before(w.upTo(rest), "operator", func() {
 		w.tally()
 		next := idle
 		if top := w.newest(); top != nil && (top.Job != nil || rest == idle) {
 			w.order(top)
 			next = watching
 		}
-		w.operate(until, next)
-	}})
+		w.operate(next)
+	})
 }
 
 func (w *World) upTo(d time.Duration) time.Duration {

@@ -93,6 +93,7 @@ type World struct {
 	flushes flushes
 	lost    bool // a replica was, and was not replaced yet as far as was looked
 	ended   map[int]topology.Job
+	until   time.Time // when nothing goes wrong any more, and no orders are given
 
 	mu    sync.Mutex
 	errs  []error
@@ -212,8 +213,9 @@ func (w *World) live() {
 	w.bus.send(&event{name: "faults", plan: func(*event) {
 		w.handOver()
 		if !w.cfg.Calm {
-			w.faults(time.Now().Add(w.cfg.Length))
-			w.operate(time.Now().Add(w.cfg.Length), idle)
+			w.until = time.Now().Add(w.cfg.Length)
+			w.faults()
+			w.operate(idle)
 		}
 	}})
 	var clients sync.WaitGroup
