@@ -54,7 +54,7 @@ func (w *World) fault() {
 		{"one way", 8, func() { w.oneWay(h) }},
 		{"heal", 20, w.mend},
 		{"clock", 8, func() { w.turnClock(h) }},
-		{"join", 8, w.join},
+		{"join", 8, func() { w.join(w.chance(500)) }},
 		{"backup", 8, func() { w.backUp(h) }},
 		{"restore", 14, func() { w.soon("restore", 20, w.restore) }},
 		{"half", 3, func() {
@@ -260,10 +260,11 @@ func (w *World) turnClock(h *host) {
 	h.mu.Unlock()
 }
 
-// join starts a host that has never been there.
-func (w *World) join() {
+// join starts a host that has never been there. If manual it gets its share from an
+// operator, and else by itself.
+func (w *World) join(manual bool) {
 	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 || h.empty }); i >= 0 {
-		w.hosts[i].manual = w.chance(500)
+		w.hosts[i].manual = manual
 		w.start(w.hosts[i])
 	}
 }
