@@ -48,7 +48,7 @@ func (w *World) fault() {
 				w.powerCut()
 			}
 		}},
-		{"stall", 15, func() { w.stall(h) }},
+		{"stall", 15, func() { w.stall(h, 10*time.Second) }},
 		{"isolate", 12, func() { w.isolate(h) }},
 		{"halves", 8, w.halves},
 		{"one way", 8, func() { w.oneWay(h) }},
@@ -199,9 +199,9 @@ func keep(from, to, name string) error {
 	return nil
 }
 
-// stall holds up everything that a host sends and receives.
-func (w *World) stall(h *host) {
-	d := time.Duration(w.bus.rng.Int64N(int64(10 * time.Second)))
+// stall holds up everything that a host sends and receives, for so long at most.
+func (w *World) stall(h *host, most time.Duration) {
+	d := w.upTo(most)
 	h.until = time.Now().Add(d)
 	w.judge()
 	w.bus.after(d+1, &event{name: "resume", do: w.judge})

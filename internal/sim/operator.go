@@ -42,6 +42,8 @@ func (w *World) order(top *topology.Topology) {
 	switch what := r.IntN(100); {
 	case top.Job == nil && what < 8:
 		w.repair()
+	case top.Job == nil && what < 20:
+		w.join(true) // a spare, for when it is needed
 	case top.Job == nil:
 		w.begin(w.draw(top))
 	case what < 10:
@@ -95,14 +97,15 @@ func (w *World) draw(top *topology.Topology) intent {
 	heavy, elsewhere := wish(topology.KindWeigh), wish(topology.KindWeigh)
 	heavy.Weight, elsewhere.Zone = 1+r.IntN(4), new(zone(r.IntN(max(w.cfg.Zones, 1))))
 	intents := []intent{
-		{"attach", 20, wish(topology.KindAttach), [][]topology.Node{without}},
+		{"nothing", 8, admin.Wish{}, nil},
+		{"attach", 15, wish(topology.KindAttach), [][]topology.Node{without}},
 		{"detach", 10, wish(topology.KindDetach), [][]topology.Node{living}},
 		{"detach dead", 25, wish(topology.KindDetach), [][]topology.Node{dead}},
 		{"replace", 30, wish(topology.KindReplace), [][]topology.Node{living, manual}},
 		{"replace dead", 60, wish(topology.KindReplace), [][]topology.Node{dead, manual}},
 		{"weigh", 4, heavy, [][]topology.Node{top.Nodes}},
 		{"rebalance", 2, wish(topology.KindRebalance), nil},
-		{"rezone", 6, elsewhere, [][]topology.Node{top.Nodes}},
+		{"rezone", 5, elsewhere, [][]topology.Node{top.Nodes}},
 	}
 	all := 0
 	for i := range intents {
@@ -157,6 +160,9 @@ func (w *World) asked(what any, do func(context.Context, admin.Operator) error, 
 
 // begin asks for a job. That a second one is refused is of interest, too.
 func (w *World) begin(in intent) {
+	if in.wish.Kind == "" {
+		return
+	}
 	var job admin.Job
 	w.asked(in.wish, func(ctx context.Context, o admin.Operator) (err error) {
 		job, err = o.Begin(ctx, in.wish)
