@@ -212,6 +212,10 @@ func waitsFor(w *admin.Waits) string {
 		return fmt.Sprintf("node %s has to answer: bring it back, or unkai replace it", w.Node)
 	case "moving":
 		return "their buckets are on their way"
+	case "lost":
+		return "a replica of their buckets was lost, and no node has its place: unkai rebalance gives it to one"
+	case "due":
+		return "what they waited for is over; the next sweep, within seconds, looks at them again"
 	}
 	return fmt.Sprintf("node %s may hold something older; repair will see to it", w.Node)
 }

@@ -41,8 +41,8 @@ type Wish struct {
 	// left, without what the nodes that are detached alone hold. For detach and
 	// rebalance.
 	GiveUpLost bool `json:"give_up_lost,omitempty"`
-	// Force begins it even if buckets that work now cannot be read and written
-	// while it runs.
+	// Force begins it even if buckets that work now cannot move, and stay where they
+	// are, until more nodes are alive.
 	Force bool `json:"force,omitempty"`
 }
 
@@ -79,12 +79,10 @@ type Plan struct {
 	Moves  Amount  `json:"moves"`
 	Flows  []Flow  `json:"flows"`
 	Shares []Share `json:"shares"`
-	// Survives is how many more nodes may fail, whichever they are.
-	Survives struct {
-		Before int `json:"before"`
-		During int `json:"during"`
-		After  int `json:"after"`
-	} `json:"survives"`
+	// Survives is how many more nodes may fail, whichever they are, and SurvivesZones how
+	// many whole zones; null: there are none.
+	Survives      Survived  `json:"survives"`
+	SurvivesZones *Survived `json:"survives_zones"`
 	// Throttle is in bytes a second for each node, and Seconds what the job takes
 	// at it at least; 0: there is none.
 	Throttle int64    `json:"throttle"`
@@ -94,6 +92,14 @@ type Plan struct {
 	GivenUp int `json:"given_up,omitempty"`
 	// Already says that it is so, or that the running job does it; then nothing is planned.
 	Already string `json:"already,omitempty"`
+}
+
+// Survived is how many may fail before, during and after a change before some keys cannot be
+// read and written; -1: some cannot be anyway.
+type Survived struct {
+	Before int `json:"before"`
+	During int `json:"during"`
+	After  int `json:"after"`
 }
 
 // Flow is what one node gets of another.

@@ -76,7 +76,7 @@ func (s *steward) mayAttach(ctx context.Context, top *topology.Topology, c topol
 	case err != nil:
 		return nil, err
 	case plan.Stopped > 0:
-		return nil, fmt.Errorf("%d buckets that are read and written now could not be meanwhile", plan.Stopped)
+		return nil, fmt.Errorf("%d buckets could not move before more nodes of those they go to are alive", plan.Stopped)
 	case len(plan.Roomless) > 0:
 		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}

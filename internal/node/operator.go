@@ -226,7 +226,7 @@ func harm(t *topology.Topology, c topology.Change, w admin.Wish, loads []topolog
 		return refusal(t, err)
 	case w.Force:
 	case p.Stopped > 0:
-		return fmt.Errorf("%w: %d buckets that are read and written now could not be while it runs: too few nodes of those they go to are alive; say force if that shall be", admin.ErrConflict, p.Stopped)
+		return fmt.Errorf("%w: %d buckets that are read and written now could not move: too few nodes of those they go to are alive. They would stay where they are, and the job would not end, until more are; say force if that shall be", admin.ErrConflict, p.Stopped)
 	case w.Epoch == 0 && len(p.Roomless) > 0: // nobody has looked at the plan
 		return fmt.Errorf("%w: node %v has too little room for what it would get; say force if that shall be", admin.ErrConflict, p.Roomless[0])
 	}

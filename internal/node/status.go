@@ -106,7 +106,9 @@ func (n *Node) repaired() admin.Repair {
 // waits names what tombstones wait for.
 func waits(all []replica.Waits) (out []admin.Waits) {
 	for _, w := range all {
-		why := map[replica.Held]string{replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving"}[w.Held]
+		why := map[replica.Held]string{
+			replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving", replica.HeldLost: "lost", replica.HeldSoon: "due",
+		}[w.Held]
 		to := admin.Waits{Why: why, Items: w.Items, Bytes: w.Bytes}
 		if w.Node != 0 {
 			to.Node = w.Node.String()

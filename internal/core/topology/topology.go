@@ -46,9 +46,12 @@ type Topology struct {
 	// brought to others by itself; 0: never.
 	AutoReplace int64 `json:"auto_replace,omitempty"`
 
-	routes []Route
-	held   int // buckets that could not set out in this change, because of strays
-	given  int // buckets of which replicas were given up in this change
+	routes []*Route
+	seal   *seal // of this one
+	was    *seal // of the one it was made of, until it has its own
+
+	held  int // buckets that could not set out in this change, because of strays
+	given int // buckets of which replicas were given up in this change
 }
 
 // Node is a member in its present incarnation.
@@ -134,16 +137,6 @@ func New(cluster uint64, buckets, n, r, w int, first Node) Topology {
 	return t
 }
 
-// Seal says what is wrong with a topology, or makes it ready to be asked for
-// routes. Nobody may change it afterwards.
-func (t *Topology) Seal() error {
-	if err := t.validate(); err != nil {
-		return fmt.Errorf("topology of epoch %d: %w", t.Epoch, err)
-	}
-	t.route()
-	return nil
-}
-
 func (t *Topology) validate() error {
 	switch {
 	case t.Epoch == 0:
@@ -178,11 +171,6 @@ func (t *Topology) validate() error {
 	for i, m := range t.Managers {
 		if _, ok := t.Node(m); !ok || i > 0 && m <= t.Managers[i-1] {
 			return fmt.Errorf("manager %v is no node, or out of order", m)
-		}
-	}
-	for b := range t.Sets {
-		if err := t.validSet(&t.Sets[b]); err != nil {
-			return fmt.Errorf("bucket %d: %w", b, err)
 		}
 	}
 	return CheckQuorum(t.N, t.R, t.W)
