@@ -131,7 +131,7 @@ func TestGrowAndShrinkUnderKills(t *testing.T) {
 	for _, joins := range m[3:] {
 		attach = append(attach, joins.peer)
 	}
-	c.judged(length, load, func() { c.move(first, m[1], attach...) })
+	c.judged(length, load, func() { c.move(first, first, attach...) }) // the very node that was asked
 	c.settled(most)
 	c.balanced(most)
 	for _, victim := range []*member{m[most-1], m[2], m[1]}[:most-3] { // who leaves, and who stays

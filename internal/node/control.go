@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"unkai"
@@ -156,9 +157,21 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 func (n *Node) hello() *hello {
 	h := &hello{Book: n.book.all(), Full: n.isFull(n.id)}
 	if top := n.topology(); top != nil {
+		maps.DeleteFunc(h.Book, func(id string, _ address) bool { return strange(top, n.id, id) })
 		h.Epoch, h.Prospects = top.Epoch, n.prospects.of(n.id)
 	}
 	return h
+}
+
+// strange reports whether an address is of a node that is no member, or not any more:
+// nobody need dial it.
+func strange(top *topology.Topology, self unkai.NodeID, name string) bool {
+	id, err := unkai.ParseNodeID(name)
+	if err != nil || id == self {
+		return err != nil
+	}
+	_, member := top.Node(id)
+	return !member
 }
 
 // isFull reports whether a node's store refuses growth, as far as it has told.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -206,7 +207,23 @@ func (s *steward) change(ctx context.Context, top *topology.Topology, what strin
 	case err != nil:
 		s.n.log.Warn("the topology could not be changed; it will be tried again", "change", what, "err", err)
 	default:
-		s.n.log.Info("topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
+		level := slog.LevelDebug
+		if notable(top, next) {
+			level = slog.LevelInfo
+		}
+		s.n.log.Log(ctx, level, "topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
 	}
 	return err == nil
+}
+
+// notable reports whether a change is of what operators know: nodes, managers, and which
+// job runs. A job is many others.
+func notable(before, after *topology.Topology) bool {
+	job := func(t *topology.Topology) int {
+		if t.Job == nil {
+			return 0
+		}
+		return t.Job.ID
+	}
+	return job(before) != job(after) || !slices.Equal(before.Nodes, after.Nodes) || !slices.Equal(before.Managers, after.Managers)
 }
