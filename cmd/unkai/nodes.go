@@ -131,6 +131,9 @@ func describeNodes(n *admin.Nodes) string {
 		if before := away[m.Peer]; before != "" && m.Alive && m.State == "recognised" {
 			note = fmt.Sprintf("holds nothing, at the address of %s: if that one's disk is lost, unkai replace %s %s", before, before, m.ID)
 		}
+		if m.State == "leaving" && m.Replicas == 0 && m.Alive && note == "" {
+			note = fmt.Sprintf("holds nothing any more, still has %d clients", m.Connections)
+		}
 		if m.Manager {
 			note = strings.TrimSpace("manager " + note)
 		}

@@ -29,6 +29,8 @@ type hello struct {
 	Epoch unkai.Epoch        `json:"epoch"`
 	Book  map[string]address `json:"book"`
 	Full  bool               `json:"full,omitempty"` // its store refuses growth
+	// Clients are connected to it.
+	Clients int64 `json:"clients,omitempty"`
 }
 
 // join asks to be recognised as a member, or as a new incarnation of one. The
@@ -151,7 +153,7 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 }
 
 func (n *Node) hello() *hello {
-	h := &hello{Book: n.book.all(), Full: n.isFull(n.id)}
+	h := &hello{Book: n.book.all(), Full: n.isFull(n.id), Clients: n.guestsOf(n.id)}
 	if top := n.topology(); top != nil {
 		h.Epoch = top.Epoch
 	}
@@ -175,6 +177,7 @@ func (n *Node) noteFull(id unkai.NodeID, full bool) {
 // greeted learns from another node's hello.
 func (n *Node) greeted(from unkai.NodeID, h *hello) error {
 	n.noteFull(from, h.Full)
+	n.noteGuests(from, h.Clients)
 	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
 		n.behind(from)
 	}

@@ -43,8 +43,12 @@ func (n *Node) askLoads(ctx context.Context, top *topology.Topology) []*load {
 
 // loads is what a plan needs to know of the nodes.
 func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Load {
+	return planned(top, n.askLoads(ctx, top))
+}
+
+func planned(top *topology.Topology, asked []*load) []topology.Load {
 	out := make([]topology.Load, len(top.Nodes))
-	for i, l := range n.askLoads(ctx, top) {
+	for i, l := range asked {
 		out[i] = topology.Load{Node: top.Nodes[i].ID}
 		if l != nil {
 			out[i].Alive, out[i].Bytes, out[i].Used, out[i].Limit = true, l.Bytes, l.Used, l.Limit
@@ -145,7 +149,8 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	if err != nil {
 		return admin.Plan{}, err
 	}
-	loads := o.n.loads(ctx, top)
+	asked := o.n.askLoads(ctx, top)
+	loads := planned(top, asked)
 	p, err := top.Plan(c, loads)
 	if err != nil {
 		if why := already(top, c); why != "" {
@@ -153,7 +158,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 		}
 		return admin.Plan{}, refusal(top, err)
 	}
-	return o.n.describePlan(top, &p, loads), nil
+	out := o.n.describePlan(top, &p, loads)
+	out.Warnings = append(out.Warnings, o.n.warnOfClients(top, &p, asked)...)
+	return out, nil
 }
 
 // refusal tells whether a change makes no sense, or only cannot be now.
