@@ -133,6 +133,9 @@ func describeNodes(n *admin.Nodes) string {
 		}
 		if m.State == "leaving" && m.Replicas == 0 && m.Alive && note == "" {
 			note = fmt.Sprintf("holds nothing any more, still has %d clients", m.Connections)
+			if m.Connections == 1 {
+				note = strings.TrimSuffix(note, "s")
+			}
 		}
 		if m.Manager {
 			note = strings.TrimSpace("manager " + note)
