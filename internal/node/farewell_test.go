@@ -184,6 +184,27 @@ func TestClientsOfALeaver(t *testing.T) {
 	}
 }
 
+// A job that waits for nothing but clients can be cancelled: the node joins again.
+func TestCancelWhileClientsLeave(t *testing.T) {
+	t.Parallel()
+	all := cluster(t, 4, plain)
+	p := visit(t, all...)
+	id := leaving(t, "detach", all[3], all[1], plain)
+	awaited(t, all[1], id, forClients)
+	if code, text := post(t, all[2], "/v1/job", admin.Order{Do: "cancel", Job: id}, nil); code != 200 {
+		t.Fatalf("%d %s", code, text)
+	}
+	if done := ended(t, all[1], id); done.State != admin.JobCancelled {
+		t.Errorf("%+v", done)
+	}
+	settled(t, 4, all...)
+	p.stop()
+	if n := p.failures.Load(); n > 0 {
+		t.Errorf("%d operations of %d failed", n, p.asked.Load())
+	}
+	dial(t, all[3]).check(300)
+}
+
 // A drained node goes as soon as its clients have left it, or when it is stopped.
 func TestADrainedNodeNeedNotWait(t *testing.T) {
 	for _, how := range []string{"its clients leave", "it is stopped"} {
