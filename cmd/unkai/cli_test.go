@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"unkai/internal/admin"
+	"unkai/internal/core/topology"
 	"unkai/internal/node"
 )
 
@@ -378,6 +379,44 @@ func TestSecondSignal(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, s.err.String())
 	}
 	has(t, "stderr", s.err.String(), "second signal")
+}
+
+// A supervisor need not start again what was removed from the cluster.
+func TestServeIsRemoved(t *testing.T) {
+	drained := fmt.Errorf("node 7: %w: %w", node.ErrDrained, topology.ErrRemoved)
+	removed := fmt.Errorf("node 7: %w", topology.ErrRemoved)
+	ends := func(err error) func(*stage) {
+		return func(s *stage) {
+			p := &play{err: err}
+			s.plays(p, func() { close(p.done) })
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		stage func(*stage)
+		code  int
+		want  string
+	}{
+		{"drained", ends(drained), exitOK, "its data directory can be deleted"},
+		{"drained while stopping", func(s *stage) {
+			p := new(play)
+			p.stop = func(context.Context) error { p.err = drained; return nil }
+			s.plays(p, func() { s.signals <- syscall.SIGTERM })
+		}, exitOK, "stopped"},
+		{"removed", ends(removed), exitRemoved, "removed from the cluster"},
+		{"removed before the start", func(s *stage) {
+			s.start = func(context.Context, node.Config) (running, error) { return nil, removed }
+		}, exitRemoved, "removed from the cluster"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStage()
+			test.stage(s)
+			if code := s.run("serve"); code != test.code {
+				t.Errorf("exit code %d", code)
+			}
+			has(t, "stderr", s.err.String(), test.want)
+		})
+	}
 }
 
 func TestServeFails(t *testing.T) {

@@ -199,5 +199,5 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 			wait(true, "node %v to forget what it held before of %d buckets", m.ID, len(top.Strayed(m.Seat)))
 		}
 	}
-	return out
+	return append(out, n.farewells(top)...)
 }

@@ -37,6 +37,7 @@ type steward struct {
 	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	emptied time.Time                  // since when leaving nodes hold nothing
 	looked  unkai.Epoch                // whether there is something to heal
 	epoch   unkai.Epoch                // that was seen last
 	since   time.Time                  // when it was seen first
@@ -75,6 +76,7 @@ func (n *Node) runSteward(ctx context.Context) {
 			n.prospects.told(n.id, s.foresee(n.topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
+			s.emptied = time.Time{}
 		}
 		s.watched = time.Now()
 		pause := stewardLooks
@@ -120,7 +122,8 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 // advance takes a job of which nothing is on its way forward, which mostly is to
 // its end.
 func (s *steward) advance(ctx context.Context, top *topology.Topology) {
-	if _, ok := top.Advance(nil, 0); !ok {
+	next, ok := top.Advance(nil, 0)
+	if !ok || next.Job == nil && s.farewell(ctx, top) {
 		return // it waits
 	}
 	loads := s.n.loads(ctx, top)
@@ -167,7 +170,7 @@ func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
 
 // depart lets nodes leave that have nothing left.
 func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
-	if _, ok := top.Depart(); !ok {
+	if len(top.Departing()) == 0 || s.farewell(ctx, top) {
 		return false
 	}
 	return s.change(ctx, top, "remove nodes", func(t *topology.Topology) (topology.Topology, error) {
