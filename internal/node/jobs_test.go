@@ -513,7 +513,8 @@ func TestTheStewardDiesDuringAJob(t *testing.T) {
 	awaited(t, rest[0], j.ID, func(j admin.Job) bool { return j.Moved.Buckets > 0 })
 	stop(t, steward)
 	post(t, rest[1], "/v1/job", admin.Order{Do: "throttle"}, nil)
-	if done := ended(t, rest[1], j.ID); done.State != admin.JobDone || done.Moved.Replicas != done.Planned.Replicas {
+	if done := ended(t, rest[1], j.ID); done.State != admin.JobDone || done.Moved.Replicas != done.Planned.Replicas ||
+		done.Moved.Bytes < done.Planned.Bytes*2/3 || done.Moved.Bytes > done.Planned.Bytes*3/2 {
 		t.Errorf("%+v", done)
 	}
 	for _, n := range append(rest, extra) {
