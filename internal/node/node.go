@@ -77,6 +77,7 @@ type Node struct {
 	done         chan struct{}
 	failed       chan error
 	sight        sight
+	progress     progress
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error
