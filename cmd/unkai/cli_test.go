@@ -253,16 +253,18 @@ const (
 "repair":{"oldest_seconds":1.5,"oldest_bucket":17,"adopted":3,"brought":4,"settled":5}}`
 	unverified = `{"ready":true,"state":"serving","repair":{"oldest_seconds":100,"oldest_bucket":17,"unreconciled":6}}`
 	followers  = `{"ready":true,"state":"serving","repair":{"oldest_seconds":0,"oldest_bucket":null}}`
+	caring     = `{"ready":true,"state":"serving","auto_replace_seconds":1800,"prospects":[{"node":"ab","do":"replace","seconds":61},{"node":"cd","do":"attach","why":"no room"}]}`
 	broken     = `{"ready":true,"state":"serving","survival":{"writes":{"nodes":-1,"without_quorum":5,"buckets":[1,2,3,4,5]},"buckets":64,"unavailable":5}}`
 )
 
 func TestStatus(t *testing.T) {
 	full := admin.Status{
 		Ready: true, State: "serving", Version: "1.2.3", Uptime: 61.5, Node: "00000000000000ab", Epoch: 3, Incarnation: 2, Buckets: 1024,
-		Quorum:    &admin.Quorum{N: 1, R: 1, W: 1},
-		Addresses: admin.Addresses{Listen: "127.0.0.1:4"},
-		Store:     &admin.StoreStatus{Kind: "disk", Sync: "always", Items: 10, Bytes: 1536, Used: 5 << 20, Limit: 10 << 30, Full: true, Damaged: 2},
-		Clients:   &admin.ClientsStatus{Connections: 4, MaxConnections: 9, Counts: map[string]int64{"cmd_get": 4, "get_hits": 3, "get_misses": 1}},
+		Quorum:      &admin.Quorum{N: 1, R: 1, W: 1},
+		Addresses:   admin.Addresses{Listen: "127.0.0.1:4"},
+		AutoReplace: new(float64),
+		Store:       &admin.StoreStatus{Kind: "disk", Sync: "always", Items: 10, Bytes: 1536, Used: 5 << 20, Limit: 10 << 30, Full: true, Damaged: 2},
+		Clients:     &admin.ClientsStatus{Connections: 4, MaxConnections: 9, Counts: map[string]int64{"cmd_get": 4, "get_hits": 3, "get_misses": 1}},
 	}
 	body, err := json.Marshal(full)
 	if err != nil {
@@ -277,7 +279,7 @@ func TestStatus(t *testing.T) {
 	}{
 		{"serving", site(t, 200, string(body)), 0, []string{
 			"serving, for 1m2s", "00000000000000ab, unkai 1.2.3", "127.0.0.1:4", "epoch 3, incarnation 2", "disk, sync always",
-			"10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
+			"never replaced by themselves", "10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
 		}, nil},
 		{"starting", site(t, 200, `{"ready":false,"state":"starting","version":"1"}`), 1, []string{"starting"}, []string{"does not serve: starting"}},
 		{"survives", site(t, 200, surviving), 0, []string{"any one node", "safe, one node at a time", "3 of 3 answer; 1 may fail", "since 2023-11-14T22:13:20Z", "job 4", "2.0 KiB a second",
@@ -285,6 +287,7 @@ func TestStatus(t *testing.T) {
 		{"unverified", site(t, 200, unverified), 0, []string{"NOT VERIFIED: bucket 17", "for 1m40s; 6 keys differed"}, nil},
 		{"compares nothing", site(t, 200, followers), 0, []string{"compares no buckets"}, nil},
 		{"no quorum", site(t, 200, broken), 4, []string{"NO QUORUM", "5 of 64 buckets cannot be written", "(1 2 3 4 5)", "not safe"}, []string{"5 of 64 buckets cannot be read and written now"}},
+		{"foresees", site(t, 200, caring), 0, []string{"replaced by themselves after 30m0s", "node ab is to be replaced by itself in 1m1s", "node cd is not attached by itself: no room"}, nil},
 		{"error", site(t, 500, "oops"), 1, nil, []string{"500"}},
 		{"somebody else", site(t, 200, "<html>"), 1, nil, []string{"not the status of a node"}},
 		{"somebody else's JSON", site(t, 200, `{"ok":true}`), 1, nil, []string{"not the status of a node"}},

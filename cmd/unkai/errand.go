@@ -164,7 +164,7 @@ running job does, is no mistake: it says so, and the exit code is 0.`,
 	f := cmd.Flags()
 	f.StringVar(&g.address, "http", g.address, "address for administration of any node")
 	f.BoolVar(&g.yes, "yes", false, "do not ask whether to begin")
-	f.BoolVar(&g.force, "force", false, "begin even if keys that can be read and written now cannot be while it runs")
+	f.BoolVar(&g.force, "force", false, "begin even if some buckets cannot move before\nmore nodes are alive: until then they stay where\nthey are, and the job does not end")
 	var giveUp bool
 	e.flag(cmd, &giveUp)
 	f.BoolVar(&g.wait, "wait", false, "wait until the job has ended")

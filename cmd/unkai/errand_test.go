@@ -17,7 +17,7 @@ const planPage = `{"kind":"detach","nodes":["00000000000000bb"],"epoch":9,
 "flows":[{"from":"00000000000000bb","to":"00000000000000aa","buckets":10,"bytes":2048},{"from":"","to":"00000000000000cc","buckets":2,"bytes":1024}],
 "shares":[{"node":"00000000000000aa","peer":"10.0.0.1:11011","state":"attached","weight":1,"replicas_before":10,"replicas_after":16,"replicas_ideal":16,"bytes":{"before":1024,"peak":4096,"after":4096}},
 {"node":"00000000000000bb","peer":"10.0.0.2:11011","state":"removed","weight":1,"replicas_before":10,"replicas_after":0,"replicas_ideal":0,"bytes":{"before":1024,"peak":1024,"after":0}}],
-"survives":{"before":1,"during":0,"after":0},"throttle":1048576,"seconds":75,"warnings":["afterwards 0 nodes may fail, instead of 1"]}`
+"survives":{"before":1,"during":0,"after":0},"survives_zones":{"before":2,"during":1,"after":0},"throttle":1048576,"seconds":75,"warnings":["afterwards 0 nodes may fail, instead of 1"]}`
 
 const jobsPage = `{"epoch":9,"throttle":1048576,
 "running":{"id":4,"kind":"detach","nodes":["00000000000000bb"],"state":"running","begun":1700000000000,"planned":{"buckets":10,"replicas":12,"bytes":3072},"moved":{"buckets":5,"replicas":6,"bytes":1536},"progress":0.5,"seconds_left":90,"waits":["5 buckets to be brought to their new replicas"],
@@ -93,7 +93,7 @@ func TestPlanShowsEverything(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "detach 00000000000000bb: 10 buckets move, as 12 new replicas, about 3.0 KiB (estimated", "nobody alive",
-		"10 → 16", "100.0 %", "removed", "any 1 node before, no node while it runs, no node after", "3:2:2 before, 2:2:2 after",
+		"10 → 16", "100.0 %", "removed", "any 1 node before, no node while it runs, no node after", "any 2 zones before, any 1 zone while it runs, no zone after", "3:2:2 before, 2:2:2 after",
 		"1m15s at least, at 1.0 MiB a second", "WARNING:   afterwards 0 nodes may fail")
 	if f.asked("POST /v1/jobs") > 0 {
 		t.Error("a plan began a job")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -119,7 +120,7 @@ func describeNodes(n *admin.Nodes) string {
 	row := func(cells ...any) {
 		_, _ = fmt.Fprintf(w, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...) // into memory
 	}
-	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "")
+	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "NOTE")
 	away := map[string]string{} // by address
 	for _, m := range n.Nodes {
 		if !m.Alive {
@@ -127,13 +128,21 @@ func describeNodes(n *admin.Nodes) string {
 		}
 	}
 	for _, m := range n.Nodes {
-		state, note := m.State, m.Problem
-		if before := away[m.Peer]; before != "" && m.Alive && m.State == "recognised" {
-			note = fmt.Sprintf("holds nothing, at the address of %s: if that one's disk is lost, unkai replace %s %s", before, before, m.ID)
+		state := m.State
+		if n.Job != nil && attaching(n.Job, m.ID) {
+			state = "attaching"
 		}
-		if m.Manager {
-			note = strings.TrimSpace("manager " + note)
+		var notes []string
+		note := func(when bool, text string) {
+			if when {
+				notes = append(notes, text)
+			}
 		}
+		note(m.Manager, "manager")
+		note(m.Problem != "", m.Problem)
+		note(m.Prospect != nil, m.Prospect.Say())
+		before := away[m.Peer]
+		note(before != "" && m.Alive && m.State == "recognised", fmt.Sprintf("holds nothing, at the address of %s: if that one's disk is lost, unkai replace %s %s", before, before, m.ID))
 		if m.Manual {
 			state += ", waits for unkai attach"
 		}
@@ -149,10 +158,15 @@ func describeNodes(n *admin.Nodes) string {
 		if m.Alive {
 			said = []any{m.Epoch, m.Items, amount(m.Bytes), m.Connections}
 		}
-		row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, note)
+		row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, strings.Join(notes, "; "))
 	}
 	_ = w.Flush() // into memory
 	return b.String()
+}
+
+// attaching reports whether a job gives a node its first share.
+func attaching(j *admin.Job, id string) bool {
+	return j.Kind == "attach" && slices.Contains(j.Nodes, id) || j.Kind == "replace" && len(j.Nodes) == 2 && j.Nodes[1] == id
 }
 
 // holds is how many buckets a node holds, and how many come to it and go.

@@ -66,6 +66,9 @@ func describePlan(p *admin.Plan) string {
 	}
 	fmt.Fprintf(&b, "\n%s\n", t)
 	fmt.Fprintf(&b, "may fail:  %s before, %s while it runs, %s after\n", mayFail(p.Survives.Before), mayFail(p.Survives.During), mayFail(p.Survives.After))
+	if z := p.SurvivesZones; z != nil {
+		fmt.Fprintf(&b, "           %s before, %s while it runs, %s after\n", zonesFail(z.Before), zonesFail(z.During), zonesFail(z.After))
+	}
 	q := p.Quorum
 	if q.Before != q.After {
 		fmt.Fprintf(&b, "N:R:W:     %d:%d:%d before, %d:%d:%d after\n", q.Before.N, q.Before.R, q.Before.W, q.After.N, q.After.R, q.After.W)
@@ -91,6 +94,17 @@ func mayFail(n int) string {
 		return "any 1 node"
 	}
 	return fmt.Sprintf("any %d nodes", n)
+}
+
+// zonesFail is mayFail of whole zones.
+func zonesFail(n int) string {
+	switch {
+	case n <= 0:
+		return "no zone"
+	case n == 1:
+		return "any 1 zone"
+	}
+	return fmt.Sprintf("any %d zones", n)
 }
 
 // title says what a change is about.

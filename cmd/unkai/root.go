@@ -46,7 +46,7 @@ what it was told is on disk before the client sees STORED.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(o.serveCommand(), o.devCommand(), o.statusCommand(), o.nodesCommand(), o.locateCommand(), o.explainCommand(), o.verifyCommand(), newBenchCommand(), o.versionCommand(), completionCommand())
-	root.AddCommand(o.planCommand(), o.jobsCommand(), o.jobCommand(), o.repairCommand(), o.placementCommand())
+	root.AddCommand(o.planCommand(), o.jobsCommand(), o.jobCommand(), o.autoReplaceCommand(), o.repairCommand(), o.placementCommand())
 	root.AddCommand(o.errandCommands()...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		var unknown *pflag.NotExistError

@@ -64,7 +64,7 @@ file. Sizes are bytes, or have a unit: 512k, 64MiB, 1GB (powers of 1024).`,
 	f.IntVar(&cfg.Weight, "weight", cfg.Weight, "share of the keys, against that of other nodes")
 	offer(cmd, &cfg.Attach, "attach", "a new node gets its share by itself, or when an\noperator says unkai attach", node.Auto, node.Manual)
 	f.BoolVar(&cfg.Restored, "restored", false, "go on with an old copy of the data directory; only when\nall nodes were put back from copies")
-	f.DurationVar(&cfg.AutoReplace, "auto-replace", 0, "bring the share of a node that is dead for so long to\nothers, by itself; 0: never")
+	f.DurationVar(&cfg.AutoReplace, "auto-replace", 0, "of a new cluster: bring the share of a node that is dead\nfor so long to others, by itself; 0: never")
 	offer(cmd, &cfg.Store, "store", "where records are kept", node.Disk, node.Memory)
 	offer(cmd, &cfg.Sync, "sync", "when a write to disk is acknowledged: when the disk\nhas it, or when the system has it, which brings it to\nthe disk once a second, or whenever it likes", "always", "interval", "off")
 	f.Var((*size)(&cfg.Cache), "cache", "memory for what is read often, with --store disk")

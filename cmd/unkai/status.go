@@ -168,6 +168,12 @@ func describe(s *admin.Status) string {
 			line(l[0], "%s", l[1])
 		}
 	}
+	if s.AutoReplace != nil {
+		line("dead nodes", "%s", autoReplace(*s.AutoReplace))
+	}
+	for _, p := range s.Prospects {
+		line("by itself", "node %s is %s", p.Node, p.Say())
+	}
 	if r := s.Repair; r != nil {
 		line("replicas", "%s", verifiedLast(r))
 		for _, w := range r.Waits {
@@ -200,6 +206,10 @@ func waitsFor(w *admin.Waits) string {
 		return fmt.Sprintf("node %s has to answer: bring it back, or unkai replace it", w.Node)
 	case "moving":
 		return "their buckets are on their way"
+	case "lost":
+		return "a replica of their buckets was lost, and no node has its place: unkai rebalance gives it to one"
+	case "due":
+		return "what they waited for is over; the next sweep, within seconds, looks at them again"
 	}
 	return fmt.Sprintf("node %s may hold something older; repair will see to it", w.Node)
 }

@@ -53,6 +53,7 @@ func serving() Snapshot {
 			Unreconciled: 90, Oldest: 91 * time.Second, Bucket: new(int), Compared: 92, Differed: 93, Adopted: 94, Brought: 95, Settled: 96, Failed: 97, Bytes: 98, Purged: 99, Wounds: 100, Healed: 101, Scrubbed: 102, Scrubs: 103, ScrubDamaged: 104,
 			Waits: []Waits{{Why: "away", Node: "a", Items: 105, Bytes: 106}},
 		},
+		AutoReplace: 86.5, Prospects: []Prospect{{Node: "a", Do: "replace", By: "b", Seconds: 87.5, Why: "c"}},
 		Job: &Job{Planned: Amount{Replicas: 80, Bytes: 81}, Moved: Amount{Replicas: 82, Bytes: 83}, Left: 84.5, Rate: 85.5},
 	}
 }
@@ -136,7 +137,9 @@ func TestStatus(t *testing.T) {
 	if err := d.Decode(&got); err != nil {
 		t.Fatalf("%v\n%s", err, w.Body)
 	}
+	after := serving().AutoReplace
 	want := Status{
+		AutoReplace: &after, Prospects: serving().Prospects,
 		Ready: true, State: "serving", Version: "1.2.3", Uptime: 90.5, Node: "0000000000000abc",
 		Addresses:   Addresses{Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3"},
 		Incarnation: 4, Epoch: 5, Buckets: 1024, Quorum: &Quorum{3, 2, 2},
@@ -170,7 +173,7 @@ func TestStatusWhileStarting(t *testing.T) {
 	if got["ready"] != false || got["state"] != "starting" || got["version"] != "1.2.3" {
 		t.Errorf("%s", w.Body)
 	}
-	for _, part := range []string{"epoch", "store", "clients", "rounds", "quorum", "survival", "links", "deciding", "operations", "repair"} {
+	for _, part := range []string{"epoch", "store", "clients", "rounds", "quorum", "survival", "links", "deciding", "operations", "repair", "auto_replace_seconds"} {
 		if _, ok := got[part]; ok {
 			t.Errorf("a node that starts tells of its %s:\n%s", part, w.Body)
 		}

@@ -24,6 +24,9 @@ type Nodes struct {
 	Moving   int      `json:"moving"` // buckets on their way to other replicas
 	Job      *Job     `json:"job,omitempty"`
 	Managers []string `json:"managers"`
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never.
+	AutoReplace float64 `json:"auto_replace_seconds"`
 	// Survival is what the cluster does and survives.
 	Survival *Survival `json:"survival,omitempty"`
 	// Survives is how many more nodes may fail, whichever they are, before some
@@ -54,6 +57,8 @@ type Node struct {
 	Ideal       float64 `json:"ideal"`
 	Coordinates int     `json:"coordinates"`
 
+	// Prospect is what becomes of it by itself, as far as the first manager has told.
+	Prospect *Prospect `json:"prospect,omitempty"`
 	// Link is the way from the node that tells it to this one.
 	Link *Link `json:"link,omitempty"`
 

@@ -41,18 +41,21 @@ type Wish struct {
 	// left, without what the nodes that are detached alone hold. For detach and
 	// rebalance.
 	GiveUpLost bool `json:"give_up_lost,omitempty"`
-	// Force begins it even if buckets that work now cannot be read and written
-	// while it runs.
+	// Force begins it even if buckets that work now cannot move, and stay where they
+	// are, until more nodes are alive.
 	Force bool `json:"force,omitempty"`
 }
 
 // Order is the JSON that steers the running job.
 type Order struct {
-	Do string `json:"do"` // pause, resume, cancel, throttle
+	Do string `json:"do"` // pause, resume, cancel, throttle, auto-replace
 	// Job is the one that is meant; 0: whichever runs.
 	Job int `json:"job,omitempty"`
 	// Throttle is in bytes a second for each node; 0: none. To throttle wants it said.
 	Throttle int64 `json:"throttle"`
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never. To auto-replace wants it said.
+	AutoReplace *float64 `json:"auto_replace_seconds,omitempty"`
 }
 
 // Amount is how much moves.
@@ -77,12 +80,10 @@ type Plan struct {
 	Moves  Amount  `json:"moves"`
 	Flows  []Flow  `json:"flows"`
 	Shares []Share `json:"shares"`
-	// Survives is how many more nodes may fail, whichever they are.
-	Survives struct {
-		Before int `json:"before"`
-		During int `json:"during"`
-		After  int `json:"after"`
-	} `json:"survives"`
+	// Survives is how many more nodes may fail, whichever they are, and SurvivesZones how
+	// many whole zones; null: there are none.
+	Survives      Survived  `json:"survives"`
+	SurvivesZones *Survived `json:"survives_zones"`
 	// Throttle is in bytes a second for each node; 0: there is none. Seconds is what the
 	// job takes, about, by the throttle or by the last job that had none; 0: nobody knows.
 	Throttle  int64    `json:"throttle"`
@@ -93,6 +94,14 @@ type Plan struct {
 	GivenUp int `json:"given_up,omitempty"`
 	// Already says that it is so, or that the running job does it; then nothing is planned.
 	Already string `json:"already,omitempty"`
+}
+
+// Survived is how many may fail before, during and after a change before some keys cannot be
+// read and written; -1: some cannot be anyway.
+type Survived struct {
+	Before int `json:"before"`
+	During int `json:"during"`
+	After  int `json:"after"`
 }
 
 // Flow is what one node brings to another.
@@ -133,8 +142,11 @@ type Volume struct {
 type Jobs struct {
 	Epoch    uint32 `json:"epoch"`
 	Throttle int64  `json:"throttle"` // bytes a second for each node; 0: none
-	Running  *Job   `json:"running"`  // null: none
-	Ended    []Job  `json:"ended"`    // the last ones, the latest at the end
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never.
+	AutoReplace float64 `json:"auto_replace_seconds"`
+	Running     *Job    `json:"running"` // null: none
+	Ended       []Job   `json:"ended"`   // the last ones, the latest at the end
 }
 
 // Job is one of them.
@@ -213,10 +225,13 @@ func (s *Server) steer(w http.ResponseWriter, r *http.Request) {
 	}
 	s.told(w, r, &o, func() (any, error) {
 		switch {
-		case o.Throttle != nil:
-			o.Order.Throttle = *o.Throttle
-		case o.Do == "throttle":
+		case o.Do == "throttle" && o.Throttle == nil:
 			return nil, fmt.Errorf("%w: say how many bytes a second, or 0 for no throttle", ErrBadRequest)
+		case o.Do == "auto-replace" && o.AutoReplace == nil:
+			return nil, fmt.Errorf("%w: say after how many seconds, or 0 for never", ErrBadRequest)
+		}
+		if o.Throttle != nil {
+			o.Order.Throttle = *o.Throttle
 		}
 		return s.cfg.Operator.Steer(r.Context(), o.Order)
 	})

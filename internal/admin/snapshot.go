@@ -28,6 +28,8 @@ type Snapshot struct {
 	Buckets     int
 	N, R, W     int // in effect now
 	Job         *Job
+	AutoReplace float64 // seconds of silence after which a node is replaced; 0: never
+	Prospects   []Prospect
 	Store       store.Stats
 	Clients     memcache.Stats
 	MaxConns    int
@@ -72,7 +74,8 @@ type Repair struct {
 // Waits are tombstones that wait for the same before they can be forgotten.
 type Waits struct {
 	// Why is "away": a node does not answer; "different": it may hold something older;
-	// or "moving": buckets are on their way.
+	// "moving": buckets are on their way; "lost": a replica was, and has no successor; or
+	// "due": that is over, and the next sweep will see.
 	Why   string `json:"why"`
 	Node  string `json:"node,omitempty"` // whom they wait for, if it is one
 	Items int64  `json:"items"`

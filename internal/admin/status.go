@@ -25,11 +25,15 @@ type Status struct {
 	Clients     *ClientsStatus `json:"clients,omitempty"`
 	Rounds      *RoundsStatus  `json:"rounds,omitempty"`
 	Job         *Job           `json:"job,omitempty"` // that runs, in the whole cluster
-	Operations  *Operations    `json:"operations,omitempty"`
-	Survival    *Survival      `json:"survival,omitempty"` // of the whole cluster
-	Links       []Link         `json:"links,omitempty"`    // to the other members
-	Deciding    *Deciding      `json:"deciding,omitempty"`
-	Repair      *RepairStatus  `json:"repair,omitempty"`
+	// AutoReplace is after how many seconds of silence a node is replaced by itself; 0:
+	// never. Prospects are what becomes of nodes by itself, or why it does not.
+	AutoReplace *float64      `json:"auto_replace_seconds,omitempty"`
+	Prospects   []Prospect    `json:"prospects,omitempty"`
+	Operations  *Operations   `json:"operations,omitempty"`
+	Survival    *Survival     `json:"survival,omitempty"` // of the whole cluster
+	Links       []Link        `json:"links,omitempty"`    // to the other members
+	Deciding    *Deciding     `json:"deciding,omitempty"`
+	Repair      *RepairStatus `json:"repair,omitempty"`
 }
 
 // Addresses say where a node listens; empty: nowhere.
@@ -122,6 +126,7 @@ func (s *Snapshot) status() Status {
 	}
 	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
 	out.Job, out.Operations, out.Survival, out.Links, out.Deciding = s.Job, &s.Operations, s.Survival, s.Links, &s.Deciding
+	out.AutoReplace, out.Prospects = &s.AutoReplace, s.Prospects
 	out.Quorum = &Quorum{N: s.N, R: s.R, W: s.W}
 	out.Store = storeStatus(s.Kind, s.Sync, s.Store)
 	c := &s.Clients

@@ -27,6 +27,8 @@ type Survival struct {
 	// how many of these buckets have none even when all nodes are back.
 	Back []Return `json:"back,omitempty"`
 	Lost int      `json:"lost"`
+	// Holes are buckets with a replica that was lost; null: there are none.
+	Holes *Holes `json:"holes,omitempty"`
 	// Needed are the nodes without which some bucket cannot be written or read.
 	// Any other may be restarted.
 	Needed []string `json:"needed"`
@@ -94,6 +96,7 @@ func NewSurvival(top *topology.Topology, alive, full func(unkai.NodeID) bool) *S
 			s.Needed = names(g.Needed)
 		}
 	}
+	s.Holes = newHoles(top, alive)
 	for _, r := range h.Back {
 		s.Back = append(s.Back, Return{Node: r.Node.String(), Buckets: r.Buckets, Enough: r.Enough})
 	}
@@ -148,7 +151,13 @@ func (s *Survival) Say() (lines [][2]string) {
 			say(true, "bring back", "node %s: %d buckets need it, and others too", r.Node, r.Buckets)
 		}
 	}
+	say(len(s.Back) > 0, "what next", "bring them back with what they hold; if that can never be: unkai plan detach NODE… --give-up-lost shows what it means to go on without them")
 	say(s.Lost > 0, "LOST", "%d buckets have no quorum even when all nodes are back: too many of their replicas have lost what they held", s.Lost)
+	say(s.Lost > 0, "what next", "%s", s.lostNext())
+	if h := s.Holes; h != nil && h.Buckets > s.Lost {
+		say(true, "REPLICAS LOST", "%d buckets have fewer replicas than they should: one has lost what it held", h.Buckets)
+		say(true, "what next", "%s", h.Remedy)
+	}
 	say(len(s.Away) > 0, "away", "%s", strings.Join(s.Away, ", "))
 	say(true, "survives", "%s", s.failures())
 	if g := s.Growth; g != nil {
@@ -212,8 +221,10 @@ func (s *Survival) zones() string {
 
 func (s *Survival) restart() string {
 	switch {
-	case s.Unavailable > 0:
+	case len(s.Back) > 0:
 		return "not safe: bring back first what is away"
+	case s.Unavailable > 0:
+		return "not safe: some buckets are LOST, and no node that comes back mends them"
 	case s.Restart:
 		return "safe, one node at a time"
 	case len(s.Needed)+len(s.Away) >= s.Nodes:

@@ -102,6 +102,11 @@ func TestSurvivalSaysTheRest(t *testing.T) {
 		"not safe: 5 nodes are each needed for some bucket":                            {Needed: []string{"1", "2", "3", "4", "5"}, Nodes: 7},
 		"not safe: each node that answers is needed for some bucket":                   {Needed: []string{"1"}, Away: []string{"2"}, Nodes: 2},
 		"3 buckets have no quorum even when all nodes are back":                        {Lost: 3},
+		"unkai plan rebalance --give-up-lost shows":                                    {Lost: 3},
+		"unkai job cancel; then unkai plan rebalance --give-up-lost shows":             {Lost: 3, Moving: 1},
+		"not safe: some buckets are LOST, and no node that comes back":                 {Lost: 3, Unavailable: 3},
+		"not safe: bring back first what is away":                                      {Lost: 3, Unavailable: 4, Back: []Return{{"n", 1, 1}}},
+		"unkai plan detach NODE… --give-up-lost shows":                                 {Unavailable: 4, Back: []Return{{"n", 1, 1}}},
 		"of 3, any 1 may fail at once for writes, any 2 for reads": {
 			Zones: []string{"a", "b", "c"}, Writes: Endurance{Nodes: 1, Zones: &one}, Reads: Endurance{Nodes: 1, Zones: &two}},
 		"b may not fail; of a, c any one may": {
@@ -115,6 +120,96 @@ func TestSurvivalSaysTheRest(t *testing.T) {
 		}
 		if !said {
 			t.Errorf("not said: %s\n%v", want, s.Say())
+		}
+	}
+}
+
+// after are some changes of a topology, with everything that moves arriving.
+func after(t *testing.T, top *topology.Topology, changes ...func(*topology.Topology) (topology.Topology, error)) *topology.Topology {
+	t.Helper()
+	for _, change := range changes {
+		next, err := change(top)
+		if err == nil {
+			err = next.Seal()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		top = &next
+	}
+	return top
+}
+
+// arrive has everything arrive, be forgotten where it was, and the job end.
+func arrive(top *topology.Topology) (topology.Topology, error) {
+	var all []unkai.Bucket
+	for b := range top.Buckets {
+		all = append(all, unkai.Bucket(b))
+	}
+	next := *top
+	for range 3 { // what waits for others to forget goes in the next
+		next = next.Proceed(nil, nil, 1<<16, nil)
+		next = next.Proceed(all, nil, 0, func(unkai.Bucket) int64 { return 0 })
+		next = next.Proceed(nil, all, 0, nil)
+		forgot := map[unkai.Seat][]unkai.Bucket{}
+		for _, n := range next.Nodes {
+			forgot[n.Seat] = all
+		}
+		next = next.Forgot(forgot)
+		if ended, ok := next.Advance(nil, 1); ok {
+			next = ended
+		}
+	}
+	return next, next.Seal()
+}
+
+func begin(kind topology.Kind, nodes ...unkai.NodeID) func(*topology.Topology) (topology.Topology, error) {
+	return func(top *topology.Topology) (topology.Topology, error) {
+		return top.Begin(topology.Change{Kind: kind, Nodes: nodes}, nil, 1)
+	}
+}
+
+// A node has lost what it held, and the job that was to bring it back was cancelled: what
+// is said to help does.
+func TestRemediesForLostReplicas(t *testing.T) {
+	nobody := func(unkai.NodeID) bool { return false }
+	holes := func(top *topology.Topology, away ...unkai.NodeID) *Holes {
+		return NewSurvival(top, func(id unkai.NodeID) bool { return !slices.Contains(away, id) }, nobody).Holes
+	}
+	top := five(t)
+	if h := holes(top); h != nil {
+		t.Errorf("nothing is lost: %+v", h)
+	}
+	reborn := func(top *topology.Topology) (topology.Topology, error) { return top.Reborn(5) }
+	top = after(t, top, reborn)
+	if h := holes(top); h == nil || h.Buckets == 0 || h.Buckets == 64 || h.Remedy != "a node that has joined is attached by itself" {
+		t.Errorf("%+v", h)
+	}
+	top = after(t, top, begin(topology.KindAttach, 5))
+	if h := holes(top); h == nil || h.Remedy != "the job that runs has to end first" {
+		t.Errorf("%+v", h)
+	}
+	top = after(t, top, func(top *topology.Topology) (topology.Topology, error) { return top.Cancel() }, arrive)
+	s := NewSurvival(top, func(unkai.NodeID) bool { return true }, nobody)
+	if s.Holes == nil || s.Holes.Remedy != "unkai attach 0000000000000005" || s.Writes.Nodes != 0 {
+		t.Fatalf("%+v", s)
+	}
+	said := ""
+	for _, l := range s.Say() {
+		said += l[0] + ": " + l[1] + "\n"
+	}
+	if !strings.Contains(said, "REPLICAS LOST: ") || !strings.Contains(said, "what next: unkai attach 0000000000000005") {
+		t.Error(said)
+	}
+	if h := holes(top, 5); h.Remedy != "unkai rebalance" {
+		t.Errorf("with that node away: %+v", h)
+	}
+	for name, remedy := range map[string]func(*topology.Topology) (topology.Topology, error){
+		"attach": begin(topology.KindAttach, 5), "rebalance": begin(topology.KindRebalance),
+	} {
+		mended := after(t, top, remedy, arrive)
+		if s := NewSurvival(mended, func(unkai.NodeID) bool { return true }, nobody); s.Holes != nil || s.Writes.Nodes != 1 || mended.Job != nil {
+			t.Errorf("%s does not help: %+v, %+v", name, s.Holes, mended.Job)
 		}
 	}
 }

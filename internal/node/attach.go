@@ -16,6 +16,12 @@ const attachAfter = 2 * time.Second
 // attach gives nodes that have joined their share, when no other has come for a
 // while and it can do no harm.
 func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
+	c, loads, ok := s.attachment(ctx, top)
+	return ok && s.begin(ctx, top, c, loads)
+}
+
+// attachment is the change that does, when its time has come.
+func (s *steward) attachment(ctx context.Context, top *topology.Topology) (topology.Change, []topology.Load, bool) {
 	now := time.Now()
 	var ready []unkai.NodeID
 	latest := time.Time{}
@@ -36,10 +42,10 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
 	}
 	if len(ready) == 0 {
 		s.waiting = ""
-		return false
+		return topology.Change{}, nil, false
 	}
 	if now.Sub(latest) < attachAfter {
-		return false
+		return topology.Change{}, nil, false
 	}
 	c := topology.Change{Kind: topology.KindAttach, Nodes: ready}
 	loads, err := s.mayAttach(ctx, top, c)
@@ -48,9 +54,10 @@ func (s *steward) attach(ctx context.Context, top *topology.Topology) bool {
 			s.waiting = err.Error()
 			s.n.log.Warn("nodes that have joined are not attached by themselves yet", "node", ready[0].String(), "err", err)
 		}
-		return false
+		return c, nil, false
 	}
-	return s.begin(ctx, top, c, loads)
+	s.waiting = ""
+	return c, loads, true
 }
 
 // mayAttach says why nodes must not get a share by themselves. With a node away
@@ -69,7 +76,7 @@ func (s *steward) mayAttach(ctx context.Context, top *topology.Topology, c topol
 	case err != nil:
 		return nil, err
 	case plan.Stopped > 0:
-		return nil, fmt.Errorf("%d buckets that are read and written now could not be meanwhile", plan.Stopped)
+		return nil, fmt.Errorf("%d buckets could not move before more nodes of those they go to are alive", plan.Stopped)
 	case len(plan.Roomless) > 0:
 		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}

@@ -38,8 +38,8 @@ type Config struct {
 	// Restored has the node go on with a data directory that is an older copy, for
 	// when all nodes were put back from copies.
 	Restored bool
-	// AutoReplace is after how long a dead node's share is brought to others by
-	// itself; 0: never.
+	// AutoReplace is, for a cluster that begins, after how long a dead node's share is
+	// brought to others by itself; 0: never.
 	AutoReplace time.Duration
 	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
 	Store, Sync string
@@ -105,13 +105,15 @@ const (
 	minMemory         = 8 << 20
 	minValue          = 1 << 10
 	minRequestTimeout = 10 * time.Millisecond
-	minAutoReplace    = time.Second
+	minAutoReplace    = topology.MinAutoReplace * time.Millisecond
 )
 
 // The most that is sensible.
 const (
 	maxWeight = topology.MaxWeight
 	maxZone   = 64
+
+	maxAutoReplace = 365 * 24 * time.Hour
 )
 
 // Validate says everything that is wrong with c.
@@ -129,7 +131,7 @@ func (c *Config) Validate() error {
 	bad(c.Weight < 1 || c.Weight > maxWeight, "weight: %d is not from 1 to %d", c.Weight, maxWeight)
 	bad(len(c.Zone) > maxZone, "zone: longer than %d bytes", maxZone)
 	bad(c.Attach != Auto && c.Attach != Manual, "attach: %q is neither %q nor %q", c.Attach, Auto, Manual)
-	bad(c.AutoReplace != 0 && c.AutoReplace < minAutoReplace, "auto-replace: %v is shorter than %v; 0 for never", c.AutoReplace, minAutoReplace)
+	bad(c.AutoReplace != 0 && (c.AutoReplace < minAutoReplace || c.AutoReplace > maxAutoReplace), "auto-replace: %v is not from %v to %v; 0 for never", c.AutoReplace, minAutoReplace, maxAutoReplace)
 	bad(c.Data == "", "data: name a directory")
 	bad(c.Store != Disk && c.Store != Memory, "store: %q is neither %q nor %q", c.Store, Disk, Memory)
 	bad(c.Sync != "always" && c.Sync != "interval" && c.Sync != "off", "sync: %q is none of always, interval, off", c.Sync)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
 )
@@ -29,6 +30,8 @@ type hello struct {
 	Epoch unkai.Epoch        `json:"epoch"`
 	Book  map[string]address `json:"book"`
 	Full  bool               `json:"full,omitempty"` // its store refuses growth
+	// Prospects are what it will do by itself, if it is the steward.
+	Prospects []admin.Prospect `json:"prospects,omitempty"`
 }
 
 // join asks to be recognised as a member, or as a new incarnation of one. The
@@ -153,7 +156,7 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 func (n *Node) hello() *hello {
 	h := &hello{Book: n.book.all(), Full: n.isFull(n.id)}
 	if top := n.topology(); top != nil {
-		h.Epoch = top.Epoch
+		h.Epoch, h.Prospects = top.Epoch, n.prospects.of(n.id)
 	}
 	return h
 }
@@ -175,6 +178,7 @@ func (n *Node) noteFull(id unkai.NodeID, full bool) {
 // greeted learns from another node's hello.
 func (n *Node) greeted(from unkai.NodeID, h *hello) error {
 	n.noteFull(from, h.Full)
+	n.foretell(from, h.Prospects)
 	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
 		n.behind(from)
 	}

@@ -27,7 +27,8 @@ func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []to
 	q := &out.Quorum
 	q.Before.N, q.Before.R, q.Before.W = top.Quorum()
 	q.After.N, q.After.R, q.After.W = p.Quorum()
-	out.Survives.Before, out.Survives.During, out.Survives.After = p.Before, p.During, p.After
+	out.Survives = admin.Survived{Before: p.Before, During: p.During, After: p.After}
+	out.SurvivesZones = (*admin.Survived)(p.Zones)
 	where := n.book.nodes()
 	for i, f := range p.Flows {
 		out.Flows[i] = admin.Flow{To: f.To.String(), ToPeer: where[f.To].Peer, Buckets: f.Amount.Buckets, Bytes: f.Amount.Bytes}
@@ -67,8 +68,18 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 	warn(after < before, "fewer than %d nodes are left: each key will have %d replicas instead of %d", top.N, after, before)
 	warn(p.After < p.Before, "afterwards %d nodes may fail, instead of %d", max(p.After, 0), max(p.Before, 0))
 	warn(p.During < p.Before, "while it runs %d nodes may fail, instead of %d", max(p.During, 0), max(p.Before, 0))
+	if z := p.Zones; z != nil {
+		warn(z.After < z.Before, "afterwards %d zones may fail, instead of %d", max(z.After, 0), max(z.Before, 0))
+	}
+	for _, s := range p.Uneven() {
+		zone := ""
+		if s.Zone != "" {
+			zone = fmt.Sprintf(" of zone %q", s.Zone)
+		}
+		warn(true, "afterwards node %v%s holds %.0f %% of what its weight asks for: the replicas of a key are in different zones, and the zones differ in weight", s.Node, zone, 100*float64(s.After)/s.Ideal)
+	}
 	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
-	warn(p.Stopped > 0, "%d buckets that are read and written now cannot be while it runs; it does not begin without --force", p.Stopped)
+	warn(p.Stopped > 0, "%d buckets that are read and written now stay where they are until more nodes of those they go to are alive, and it does not end before that; it does not begin without --force", p.Stopped)
 	for _, id := range p.Roomless {
 		warn(true, "node %v has too little room for what it would get", id)
 	}
@@ -79,7 +90,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 }
 
 func (n *Node) describeJobs(top *topology.Topology) admin.Jobs {
-	out := admin.Jobs{Epoch: uint32(top.Epoch), Throttle: top.Throttle, Ended: make([]admin.Job, len(top.History))}
+	out := admin.Jobs{Epoch: uint32(top.Epoch), Throttle: top.Throttle, AutoReplace: patience(top).Seconds(), Ended: make([]admin.Job, len(top.History))}
 	if top.Job != nil {
 		j := n.describeJob(top, top.Job)
 		out.Running = &j

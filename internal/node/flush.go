@@ -57,3 +57,10 @@ func (n *Node) heard(ctx context.Context, top *topology.Topology) (heard []unkai
 	wg.Wait()
 	return heard
 }
+
+// flushedAnew reports whether there was a flush since it was asked last: after one, all
+// buckets have to be swept, which reads all records, and after other changes none.
+func (n *Node) flushedAnew(top *topology.Topology) bool {
+	e := uint32(top.Flushed)
+	return n.flushed.Swap(e) != e
+}

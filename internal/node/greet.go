@@ -104,18 +104,43 @@ func (n *Node) behind(from unkai.NodeID) {
 	}
 }
 
+const (
+	// fetchesAtOnce bounds from how many nodes a newer topology is fetched at once, and
+	// fetchAgain is after what time another one is asked: the first may be dead by now.
+	fetchesAtOnce = 4
+	fetchAgain    = 50 * time.Millisecond
+)
+
 // catchUp fetches newer topologies from nodes that have them.
 func (n *Node) catchUp(ctx context.Context) {
+	under, done := map[unkai.NodeID]bool{}, make(chan unkai.NodeID)
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case from := <-n.newer:
-			limited, cancel := context.WithTimeout(ctx, answerLimit)
-			if err := n.manager.Catch(limited, from); err != nil {
-				n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
+			for range under {
+				<-done
 			}
-			cancel()
+			return
+		case id := <-done:
+			delete(under, id)
+		case from := <-n.newer:
+			if under[from] || len(under) == fetchesAtOnce || len(under) > 0 && time.Since(last) < fetchAgain {
+				continue
+			}
+			under[from], last = true, time.Now()
+			go func() {
+				n.catch(ctx, from)
+				done <- from
+			}()
 		}
+	}
+}
+
+func (n *Node) catch(ctx context.Context, from unkai.NodeID) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	if err := n.manager.Catch(ctx, from); err != nil {
+		n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
 	}
 }

@@ -462,6 +462,23 @@ func TestWhatIsSoAlready(t *testing.T) {
 	if code, p, j := ask("attach", extra); code != http.StatusOK || j.ID != 0 || j.State != admin.JobDone || !strings.Contains(p.Already, "attached already, so nothing") {
 		t.Errorf("%d %q %+v", code, p.Already, j)
 	}
+	zone := ""
+	for want, w := range map[string]admin.Wish{
+		"every bucket is where it belongs": {Kind: "rebalance"},
+		"of weight 1 already":              {Kind: "weigh", Nodes: []string{extra.ID().String()}, Weight: 1},
+		`in zone "" already`:               {Kind: "weigh", Nodes: []string{extra.ID().String()}, Zone: &zone},
+	} {
+		var p admin.Plan
+		var j admin.Job
+		before := jobs(t, all[0])
+		code, text := post(t, all[1], "/v1/plan", w, &p)
+		if begun, also := post(t, all[1], "/v1/jobs", w, &j); begun != http.StatusOK || code != http.StatusOK || !strings.Contains(p.Already, want) || j.ID != 0 || j.State != admin.JobDone {
+			t.Errorf("%s: %d %q, %d %q", want, code, text, begun, also)
+		}
+		if now := jobs(t, all[0]); len(now.Ended) != len(before.Ended) || now.Epoch != before.Epoch {
+			t.Errorf("%s: a job was begun: %+v", want, now)
+		}
+	}
 	settles("detach", "being detached")
 }
 

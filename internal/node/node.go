@@ -78,6 +78,8 @@ type Node struct {
 	failed       chan error
 	sight        sight
 	progress     progress
+	flushed      atomic.Uint32 // the flush that was noticed last, see flushedAnew
+	prospects    prospects
 	mu           sync.Mutex
 	state        string // why the node is not ready; "" when it is
 	err          error
@@ -208,6 +210,9 @@ func (n *Node) openManager(ctx context.Context) error {
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
 	}
+	if after := n.cfg.AutoReplace; after != 0 && after.Milliseconds() != top.AutoReplace {
+		n.log.Warn("--auto-replace is for a new cluster only, and is ignored; unkai auto-replace changes it", "after", patience(top))
+	}
 	return n.configure(ctx, top)
 }
 
@@ -218,7 +223,9 @@ func (n *Node) firstTopology() (topology.Topology, error) {
 		return topology.Topology{}, fmt.Errorf("choose a cluster id: %w", err)
 	}
 	c := n.cfg
-	return topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self()), nil
+	top := topology.New(seed|1, c.Buckets, c.N, c.R, c.W, n.self())
+	top.AutoReplace = c.AutoReplace.Milliseconds()
+	return top, nil
 }
 
 // random is what ids are made of.
@@ -253,13 +260,14 @@ func (n *Node) topologyChanged() {
 	n.mu.Lock()
 	r, m := n.replica, n.mover // a flush that was due may come before the rooms are open
 	n.mu.Unlock()
-	if r != nil {
+	top := n.topology()
+	if r != nil && top != nil && n.flushedAnew(top) {
 		r.Flushed()
 	}
 	if m != nil {
 		m.Changed()
 	}
-	if top := n.topology(); top != nil {
+	if top != nil {
 		if _, ok := top.Node(n.id); !ok {
 			n.fail(fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved))
 		}
@@ -338,6 +346,7 @@ func (n *Node) openRooms() error {
 	if err != nil {
 		return err
 	}
+	n.flushedAnew(n.manager.Topology()) // which a new replica sees to in any case
 	rep := replica.New(n.engine, n.id, n.manager.Topology)
 	n.coordinator = coordinator.New(coordinator.Config{
 		Self: n.id, Local: rep, Topology: n.manager.Topology, Alive: n.alive, Behind: n.behind,
@@ -366,7 +375,7 @@ func (n *Node) openRooms() error {
 	n.cancel = cancel
 	n.sweeper = &replica.Sweeper{
 		Replica: n.replica, Expire: n.expire, Mine: n.coordinates, Now: n.cfg.Now,
-		Level: repairer.Level,
+		Level: repairer.Level, Alive: n.alive,
 		Failed: func(b unkai.Bucket, err error) {
 			n.log.Warn("a bucket could not be swept; it will be tried again", "bucket", b, "err", err)
 		},
@@ -379,7 +388,7 @@ func (n *Node) openRooms() error {
 	n.scrubber.Replica, n.scrubber.Failed = rep, func(b unkai.Bucket, err error) {
 		n.log.Warn("a bucket could not be read through; it will be tried again", "bucket", b, "err", err)
 	}
-	healer := &antientropy.Healer{Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.SettleOne, Renew: n.renew, Log: n.log}
+	healer := &antientropy.Healer{Self: n.id, Topology: n.manager.Topology, Replica: rep, Settle: n.coordinator.SettleOne, Renew: n.renew, Log: n.log}
 	n.running.Go(func() { healer.Run(ctx) })
 	n.running.Go(func() { n.scrubber.Run(ctx) })
 	n.running.Go(func() { n.greet(ctx) })

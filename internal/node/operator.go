@@ -43,8 +43,13 @@ func (n *Node) askLoads(ctx context.Context, top *topology.Topology) []*load {
 
 // loads is what a plan needs to know of the nodes.
 func (n *Node) loads(ctx context.Context, top *topology.Topology) []topology.Load {
+	return loadsOf(top, n.askLoads(ctx, top))
+}
+
+// loadsOf is that part of what all nodes have said.
+func loadsOf(top *topology.Topology, said []*load) []topology.Load {
 	out := make([]topology.Load, len(top.Nodes))
-	for i, l := range n.askLoads(ctx, top) {
+	for i, l := range said {
 		out[i] = topology.Load{Node: top.Nodes[i].ID}
 		if l != nil {
 			out[i].Alive, out[i].Bytes, out[i].Used, out[i].Limit = true, l.Bytes, l.Used, l.Limit
@@ -153,6 +158,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 		}
 		return admin.Plan{}, refusal(top, err)
 	}
+	if why := idle(top, c, loads); why != "" {
+		return alreadyPlanned(top, c, why), nil
+	}
 	return o.n.describePlan(top, &p, loads), nil
 }
 
@@ -186,12 +194,18 @@ func (o operator) Begin(ctx context.Context, w admin.Wish) (admin.Job, error) {
 		if err := harm(t, c, w, loads); err != nil {
 			return topology.Topology{}, err
 		}
+		if idle(t, c, loads) != "" {
+			return topology.Topology{}, errIdle
+		}
 		next, err := t.Begin(c, t.Sizes(loads), o.n.cfg.Now(), topology.Away(loads)...)
 		if err != nil {
 			err = refusal(t, err)
 		}
 		return next, err
 	})
+	if errors.Is(err, errIdle) {
+		return o.n.alreadyBegun(top, c), nil
+	}
 	if err != nil {
 		if top := o.n.latest(ctx); already(top, c) != "" {
 			return o.n.alreadyBegun(top, c), nil
@@ -212,7 +226,7 @@ func harm(t *topology.Topology, c topology.Change, w admin.Wish, loads []topolog
 		return refusal(t, err)
 	case w.Force:
 	case p.Stopped > 0:
-		return fmt.Errorf("%w: %d buckets that are read and written now could not be while it runs: too few nodes of those they go to are alive; say force if that shall be", admin.ErrConflict, p.Stopped)
+		return fmt.Errorf("%w: %d buckets that are read and written now could not move: too few nodes of those they go to are alive. They would stay where they are, and the job would not end, until more are; say force if that shall be", admin.ErrConflict, p.Stopped)
 	case w.Epoch == 0 && len(p.Roomless) > 0: // nobody has looked at the plan
 		return fmt.Errorf("%w: node %v has too little room for what it would get; say force if that shall be", admin.ErrConflict, p.Roomless[0])
 	}
@@ -279,6 +293,12 @@ func steer(t *topology.Topology, o admin.Order, now int64, away []unkai.NodeID) 
 			return topology.Topology{}, fmt.Errorf("%w: a throttle is in bytes a second, or 0 for none", admin.ErrBadRequest)
 		}
 		return t.Limit(o.Throttle)
+	case "auto-replace":
+		after := o.AutoReplace
+		if after == nil || *after != 0 && !(*after >= minAutoReplace.Seconds() && *after <= maxAutoReplace.Seconds()) {
+			return topology.Topology{}, fmt.Errorf("%w: a dead node is replaced after %v to %v, or never: 0", admin.ErrBadRequest, minAutoReplace, maxAutoReplace)
+		}
+		return t.ReplaceAfter(int64(*after * 1000))
 	}
-	return topology.Topology{}, fmt.Errorf("%w: %q is none of pause, resume, cancel, throttle", admin.ErrBadRequest, o.Do)
+	return topology.Topology{}, fmt.Errorf("%w: %q is none of pause, resume, cancel, throttle, auto-replace", admin.ErrBadRequest, o.Do)
 }

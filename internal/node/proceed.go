@@ -17,11 +17,13 @@ const (
 	// turnLeast is how many buckets are in any case.
 	turnLeast = 4
 	// turnSoon is after what time others set out though less than half of the last turn has
-	// arrived, and turnEach how much longer for each bucket that there is: a topology is as
-	// long as it has buckets, goes to every node, and all that clients ask waits for it a
-	// little.
+	// arrived: every node has some work with each change, and all that clients ask waits for
+	// it a little.
 	turnSoon = 2 * time.Second
-	turnEach = 200 * time.Microsecond
+	// turnEach is, for each bucket that there is, how much time there is from one change to
+	// the next in any case. It is ten times and more what a change takes a node
+	// (docs/decisions/0023).
+	turnEach = 3 * time.Microsecond
 	// turnHear is for how long a job waits to be told by all nodes whether they have clients.
 	turnHear = 500 * time.Millisecond
 )
@@ -47,9 +49,10 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	under := 0 // way
 	for b := range top.Buckets {
 		bucket := unkai.Bucket(b)
-		if top.Route(bucket).Moving {
-			under++
+		if !top.Route(bucket).Moving {
+			continue
 		}
+		under++
 		if top.Arrived(bucket, said[bucket]) && top.Serves(bucket, heard) {
 			arrived = append(arrived, bucket)
 		}
@@ -66,7 +69,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 		room = max(turnLeast, top.Buckets/turnPart)
 	}
 	ready := len(arrived) + len(free)
-	if ready < under && s.early(top.Buckets, ready, under, clients) || ready+len(top.Turn(room, gone...)) == 0 {
+	if s.early(top.Buckets, ready, under, clients) || ready+len(top.Turn(room, gone...)) == 0 {
 		return // for more
 	}
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
@@ -93,10 +96,16 @@ func crowd(top *topology.Topology, answers map[unkai.Seat]*settled, here func(un
 // early reports whether a change for those of the buckets under way that are ready should
 // wait for others: each costs every node some work.
 func (s *steward) early(buckets, ready, under int, clients bool) bool {
-	if clients {
-		return 2*ready < under && time.Since(s.since) < turnSoon+time.Duration(buckets)*turnEach
+	since := time.Since(s.since)
+	switch {
+	case since < time.Duration(buckets)*turnEach:
+		return true
+	case ready == under:
+		return false
+	case clients:
+		return 2*ready < under && since < turnSoon
 	}
-	return time.Since(s.since) < stewardParts
+	return since < stewardParts
 }
 
 // ask asks those of some nodes that have heard of a topology what they have

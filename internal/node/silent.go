@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -62,72 +60,4 @@ func (s *steward) replaceManagers(ctx context.Context, top *topology.Topology) {
 		return
 	}
 	s.change(ctx, top, "replace managers", func(t *topology.Topology) (topology.Topology, error) { return t.Elect(gone...), nil })
-}
-
-// replaceDead detaches a node that has been silent for as long as --auto-replace
-// says, so that others hold what it held. It does so only when that is certainly
-// a help: when one node is dead, and no more, and the others have room.
-func (s *steward) replaceDead(ctx context.Context, top *topology.Topology) {
-	if s.n.cfg.AutoReplace == 0 {
-		return
-	}
-	dead := s.silentFor(top, s.n.cfg.AutoReplace)
-	dead = slices.DeleteFunc(dead, func(id unkai.NodeID) bool {
-		m, _ := top.Node(id)
-		return m.State != topology.Attached
-	})
-	if len(dead) == 0 {
-		s.refused = ""
-		return
-	}
-	c := topology.Change{Kind: topology.KindDetach, Nodes: dead}
-	loads, err := s.mayReplace(ctx, top, c)
-	if err != nil {
-		if s.refused != err.Error() {
-			s.refused = err.Error()
-			s.n.log.Warn("a dead node is not replaced by itself", "node", dead[0].String(), "err", err)
-		}
-		return
-	}
-	s.begin(ctx, top, c, loads)
-}
-
-func (s *steward) mayReplace(ctx context.Context, top *topology.Topology, c topology.Change) ([]topology.Load, error) {
-	loads := s.n.loads(ctx, top)
-	for _, l := range loads {
-		if !l.Alive && !slices.Contains(c.Nodes, l.Node) {
-			return nil, fmt.Errorf("node %v is silent too; when several are, an operator has to decide", l.Node)
-		}
-	}
-	if len(c.Nodes) > 1 {
-		return nil, fmt.Errorf("%d nodes are dead; when several are, an operator has to decide", len(c.Nodes))
-	}
-	if seen := s.n.seen(ctx, top, c.Nodes[0]); seen != 0 {
-		return nil, fmt.Errorf("node %v reaches it", seen)
-	}
-	if left := len(top.Attached()) - 1; left < top.N {
-		return nil, fmt.Errorf("without it %d nodes are left, too few for %d replicas of each key", left, top.N)
-	}
-	plan, err := top.Plan(c, loads)
-	switch {
-	case err != nil:
-		return nil, err
-	case plan.Before < 0 || plan.During < 0:
-		return nil, fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
-	case plan.After < 0 || plan.Stopped > 0:
-		return nil, errors.New("some buckets would be without a quorum afterwards")
-	case len(plan.Roomless) > 0:
-		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
-	}
-	return loads, nil
-}
-
-// seen is a node that reaches another one; 0: nobody does.
-func (n *Node) seen(ctx context.Context, top *topology.Topology, id unkai.NodeID) unkai.NodeID {
-	for i, l := range n.askLoads(ctx, top) {
-		if l != nil && top.Nodes[i].ID != id && !slices.Contains(l.Away, id) {
-			return top.Nodes[i].ID
-		}
-	}
-	return 0
 }

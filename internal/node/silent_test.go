@@ -14,6 +14,7 @@ import (
 type company struct {
 	peer.Network
 	alive map[unkai.NodeID]bool
+	says  map[unkai.NodeID]*load
 }
 
 func (c company) Alive(id unkai.NodeID) bool { return c.alive[id] }

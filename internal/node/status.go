@@ -68,6 +68,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
 	s.Job = n.describeJobs(top).Running
+	s.AutoReplace, s.Prospects = patience(top).Seconds(), n.foretold(top)
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()
@@ -104,7 +105,9 @@ func (n *Node) repaired() admin.Repair {
 // waits names what tombstones wait for.
 func waits(all []replica.Waits) (out []admin.Waits) {
 	for _, w := range all {
-		why := map[replica.Held]string{replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving"}[w.Held]
+		why := map[replica.Held]string{
+			replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving", replica.HeldLost: "lost", replica.HeldSoon: "due",
+		}[w.Held]
 		to := admin.Waits{Why: why, Items: w.Items, Bytes: w.Bytes}
 		if w.Node != 0 {
 			to.Node = w.Node.String()

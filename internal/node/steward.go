@@ -72,6 +72,7 @@ func (n *Node) runSteward(ctx context.Context) {
 		n.sight.leading(lead, n.cfg.Now())
 		if lead {
 			s.step(ctx, top)
+			n.prospects.told(n.id, s.foresee(n.topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
 		}
@@ -87,15 +88,7 @@ func (n *Node) runSteward(ctx context.Context) {
 
 // isSteward reports whether this node is the first manager that is alive.
 func (n *Node) isSteward(top *topology.Topology) bool {
-	for _, id := range top.Managers {
-		if id == n.id {
-			return true
-		}
-		if n.alive(id) {
-			return false
-		}
-	}
-	return false
+	return n.leader(top) == n.id
 }
 
 func (s *steward) step(ctx context.Context, top *topology.Topology) {

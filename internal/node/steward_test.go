@@ -29,16 +29,20 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 		if d := s.pause(&top); d != stewardSoon || !early() {
 			t.Errorf("something has just set out: %v, early %v", d, early())
 		}
+		time.Sleep(100 * time.Millisecond)
 		if s.early(16, 8, 16, true) || !s.early(16, 7, 16, true) {
 			t.Error("with clients it goes on when a half is ready")
 		}
-		time.Sleep(400 * time.Millisecond)
+		if s.early(16, 16, 16, false) || !s.early(65536, 16, 16, false) || !s.early(65536, 16, 16, true) {
+			t.Error("the more buckets there are, the less often it changes anything")
+		}
+		time.Sleep(300 * time.Millisecond)
 		if d := s.pause(&top); d != 100*time.Millisecond || !early() {
 			t.Errorf("some time later: %v, early %v", d, early())
 		}
 		time.Sleep(turnSoon)
-		if early() || s.early(16, 1, 16, true) || !s.early(65536, 1, 16, true) {
-			t.Error("with clients it waits longer, and the more so the more buckets there are")
+		if early() || s.early(16, 1, 16, true) || s.early(65536, 1, 16, true) {
+			t.Error("it waits for all that is on its way")
 		}
 		time.Sleep(time.Minute)
 		if s.epoch = top.Epoch - 1; s.pause(&top) != stewardSoon {

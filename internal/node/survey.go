@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +72,7 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	}
 	out.Survival = admin.NewSurvival(top, n.here, n.isFull)
 	out.Survives, out.Unavailable = out.Survival.Worst(), out.Survival.Unavailable
-	out.Job = n.describeJobs(top).Running
+	out.Job, out.AutoReplace = n.describeJobs(top).Running, patience(top).Seconds()
 	where := n.book.nodes()
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
@@ -88,6 +89,11 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for i, s := range top.Shares() {
 		m := &out.Nodes[i]
 		m.Replicas, m.Present, m.Joining, m.Leaving, m.Ideal = s.Present+s.Joining+s.Leaving, s.Present, s.Joining, s.Leaving, s.Ideal
+	}
+	for _, p := range n.foretold(top) {
+		if at := slices.IndexFunc(out.Nodes, func(m admin.Node) bool { return m.ID == p.Node }); at >= 0 {
+			out.Nodes[at].Prospect = &p
+		}
 	}
 	for b := range top.Buckets {
 		id := top.Route(unkai.Bucket(b)).Members[0]
@@ -112,7 +118,7 @@ func (n *Node) fillLoad(ctx context.Context, id unkai.NodeID, node *admin.Node) 
 			err = errors.New("it gave no answer")
 		}
 		if err != nil {
-			node.Alive, node.Problem = false, err.Error()
+			node.Alive, node.Problem = false, strings.TrimPrefix(err.Error(), fmt.Sprintf("node %v: ", id)) // which is said beside it
 			return
 		}
 		l = a.Load

@@ -10,16 +10,20 @@ import (
 	"unkai"
 )
 
-// faults has something go wrong every few seconds, until a moment.
-func (w *World) faults(until time.Time) {
+// faults has something go wrong every few seconds.
+func (w *World) faults() {
 	wait := time.Duration(500+w.bus.rng.IntN(8000)) * time.Millisecond
-	if time.Now().Add(wait).After(until) {
-		return
-	}
-	w.bus.after(wait, &event{name: "fault", do: func() {
+	w.before(wait, "fault", func() {
 		w.fault()
-		w.faults(until)
-	}})
+		w.faults()
+	})
+}
+
+// before does something after a while, if things still go wrong then.
+func (w *World) before(wait time.Duration, name string, do func()) {
+	if !time.Now().Add(wait).After(w.until) {
+		w.bus.after(wait, &event{name: name, do: do})
+	}
 }
 
 // fault is one thing that goes wrong, or becomes right again.
@@ -50,23 +54,25 @@ func (w *World) fault() {
 		{"one way", 8, func() { w.oneWay(h) }},
 		{"heal", 20, w.mend},
 		{"clock", 8, func() { w.turnClock(h) }},
-		{"join", 8, w.join},
+		{"join", 8, func() { w.join(w.chance(500)) }},
 		{"backup", 8, func() { w.backUp(h) }},
-		{"restore", 14, func() { w.restore(h) }},
-		{"job", 14, w.job},
+		{"restore", 14, func() { w.soon("restore", 20, w.restore) }},
 		{"half", 3, func() {
 			if !w.cfg.Memory {
 				w.half()
 			}
 		}},
-		{"amnesia", 10, func() { w.forget(h) }},
+		{"amnesia", 10, func() { w.soon("amnesia", 10, func() bool { return w.forget(h) }) }},
 		{"damage", 14, func() { w.spoil(h) }},
 		{"flush", map[bool]int{true: 15}[w.cfg.Flush], func() { w.flush(h) }},
 		{"full", 6, func() { w.fill(h) }},
 	}
 	all := 0
-	for _, k := range kinds {
-		all += k.share
+	for i := range kinds {
+		if slices.Contains(w.cfg.Often, kinds[i].name) {
+			kinds[i].share *= 8
+		}
+		all += kinds[i].share
 	}
 	at := r.IntN(all)
 	for _, k := range kinds {
@@ -127,14 +133,24 @@ func (w *World) backUp(h *host) {
 	h.copy = c
 }
 
-// restore puts an old copy in the place of what a host keeps. The node finds out,
-// if others have heard of it since and can be asked: that is its promise.
-func (w *World) restore(h *host) {
-	const age = 15 * time.Second
-	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
-	if h.endpoint == nil || h.copy.id != h.endpoint.id || time.Since(h.copy.at) < age || stalled || !w.mayLose() {
-		return
+// soon tries something again, a number of times, until it could be done.
+func (w *World) soon(name string, tries int, do func() bool) {
+	if !do() && tries > 1 {
+		w.before(500*time.Millisecond, name, func() { w.soon(name, tries-1, do) })
 	}
+}
+
+// restore puts an old copy in the place of what a host keeps, if there is one. The node
+// finds out, if others have heard of it since and can be asked: that is its promise.
+func (w *World) restore() bool {
+	const age = 15 * time.Second
+	i := slices.IndexFunc(w.hosts, func(h *host) bool {
+		return h.endpoint != nil && h.copy.id == h.endpoint.id && time.Since(h.copy.at) >= age
+	})
+	if i < 0 || slices.ContainsFunc(w.hosts, (*host).stalled) || !w.mayLose() {
+		return false
+	}
+	h := w.hosts[i]
 	w.logf("RESTORED host %d to what it was at %v", h.number, h.copy.at)
 	w.note("restored")
 	w.lost = true
@@ -143,14 +159,15 @@ func (w *World) restore(h *host) {
 	h.dir, h.disk = h.copy.dir, h.copy.disk
 	h.copy = copied{}
 	w.start(h)
+	return true
 }
 
 // forget empties a host's directory and disk, but for the file that says who it is.
-func (w *World) forget(h *host) {
+func (w *World) forget(h *host) bool {
 	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
 	// Others do not let it in while its clock is behind what they remember of it.
 	if h.endpoint == nil || w.cfg.Memory || stalled || !w.mayLose() {
-		return
+		return false
 	}
 	w.logf("EMPTIED host %d", h.number)
 	w.note("emptied")
@@ -160,10 +177,11 @@ func (w *World) forget(h *host) {
 	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
 	if err := keep(h.dir, dir, "node"); err != nil {
 		w.fail(err)
-		return
+		return true
 	}
 	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
 	w.start(h)
+	return true
 }
 
 // keep makes a directory that has one file of another.
@@ -242,9 +260,11 @@ func (w *World) turnClock(h *host) {
 	h.mu.Unlock()
 }
 
-// join starts a host that has never been there.
-func (w *World) join() {
+// join starts a host that has never been there. If manual it gets its share from an
+// operator, and else by itself.
+func (w *World) join(manual bool) {
 	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 || h.empty }); i >= 0 {
+		w.hosts[i].manual = manual
 		w.start(w.hosts[i])
 	}
 }

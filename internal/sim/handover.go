@@ -16,10 +16,13 @@ import (
 
 // HandOver is a job, and what happens at one step of it.
 type HandOver struct {
-	Job  string // attach or detach; "": whichever comes
+	Job  string // one of Moves; "": whichever comes
 	Step string // one of Steps
 	Deed string // one of Deeds
 }
+
+// Moves are the jobs that may be asked for.
+var Moves = []string{"attach", "detach", "replace", "weigh"}
 
 // Steps of a hand-over, in their order: the moments at which they are seen first.
 var Steps = []string{
@@ -67,14 +70,29 @@ func (w *World) handOver() {
 	if w.hand.Job == "" {
 		return
 	}
+	if w.hand.Job == "replace" {
+		w.join(true)
+	}
 	w.bus.after(5*time.Second, &event{name: "hand over", do: func() {
 		if w.hand.Job == "attach" {
-			w.join()
+			w.join(false)
 			return
 		}
 		top := w.newest()
-		who := top.Nodes[w.bus.rng.IntN(len(top.Nodes))].ID.String()
-		w.ask(false, admin.Wish{Kind: w.hand.Job, Nodes: []string{who}})
+		held := top.Attached()
+		wish := admin.Wish{Kind: w.hand.Job, Nodes: []string{held[w.bus.rng.IntN(len(held))].ID.String()}}
+		switch w.hand.Job {
+		case "replace":
+			i := slices.IndexFunc(top.Nodes, func(n topology.Node) bool { return n.State == topology.Recognised })
+			if i < 0 {
+				w.fail(errors.New("no node has joined that could take the place of another"))
+				return
+			}
+			wish.Nodes = append(wish.Nodes, top.Nodes[i].ID.String())
+		case "weigh":
+			wish.Weight = 4
+		}
+		w.ask(false, wish)
 	}})
 }
 
@@ -158,7 +176,7 @@ func (w *World) do(deed string, top *topology.Topology) {
 	case "cancel":
 		w.steer(w.bus.rng.IntN(len(w.hosts)), admin.Order{Do: "cancel"})
 	case "another job":
-		w.ask(true, admin.Wish{Kind: string(topology.KindRebalance)})
+		w.ask(w.hand.Step != "forgotten", admin.Wish{Kind: string(topology.KindRebalance)})
 	case "stall steward":
 		w.stall(victim)
 	case "isolate steward":
@@ -250,6 +268,7 @@ func (w *World) ask(running bool, wish admin.Wish) {
 			case !w.cfg.Calm:
 			case running && !errors.Is(err, admin.ErrConflict):
 				w.fail(errors.Join(fmt.Errorf("%w: it is job %d", errUnclean, job.ID), err))
+			case !running && w.hand.done && errors.Is(err, admin.ErrConflict): // it may just have ended
 			case !running && err != nil:
 				w.fail(fmt.Errorf("the job was not begun: %w", err))
 			}

@@ -20,19 +20,19 @@ func TestHandOver(t *testing.T) {
 		s = next()
 	}
 	r := rand.New(rand.NewPCG(s, 0x57e9))
-	for _, step := range sim.Steps {
+	for at, step := range sim.Steps {
 		one := r.IntN(len(sim.Deeds))
 		for i, deed := range sim.Deeds {
-			job := []string{"attach", "detach"}[r.IntN(2)]
-			if !*steps && i != one || deed == "another job" && step == "forgotten" { // it has ended
+			if !*steps && i != one {
 				continue
 			}
+			job := sim.Moves[(at+i)%len(sim.Moves)] // each of them at each step, and with each deed
 			t.Run(strings.ReplaceAll(step+", "+deed, " ", "_"), func(t *testing.T) {
 				cfg := sim.Config{
 					Seed: s, Length: 25 * time.Second, Nodes: 3, Clients: 4, Rest: 50 * time.Millisecond, Calm: true,
 					HandOver: sim.HandOver{Job: job, Step: step, Deed: deed},
 				}
-				if job == "detach" {
+				if job == "detach" || job == "weigh" {
 					cfg.Nodes++
 				}
 				r := run(t, cfg)

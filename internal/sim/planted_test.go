@@ -75,7 +75,7 @@ var mistakes = []mistake{
 	}}},
 	{"the old copy is dropped before the switch", 60, []edit{
 		{
-			"internal/node/antientropy/mover.go",
+			"internal/node/antientropy/work.go",
 			"		m.settled.Store(b, arrival{since, bytes})",
 			"		m.settled.Store(b, arrival{since, bytes})\n		if r := m.Topology().Route(b); !slices.ContainsFunc(r.Members, func(id unkai.NodeID) bool {\n			return id == m.Self && r.Write.Joining.Members.Has(slices.Index(r.Members, id))\n		}) {\n			_ = m.Replica.Drop(b)\n		}",
 		},
@@ -86,7 +86,7 @@ var mistakes = []mistake{
 		},
 	}},
 	{"a bucket is switched before its keys were settled", 60, []edit{{
-		"internal/node/antientropy/mover.go",
+		"internal/node/antientropy/work.go",
 		"	bytes, err := bring(ctx, b, since)",
 		"	bytes, err := int64(0), error(nil)\n	_ = bring",
 	}}},

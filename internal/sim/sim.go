@@ -33,6 +33,10 @@ type Config struct {
 	Length time.Duration // how long clients ask while things go wrong
 	// Nodes at the beginning, and at most; 0: 3, and 5.
 	Nodes, Most int
+	// Zones that the nodes are spread over; 0: nothing is known of any.
+	Zones int
+	// AutoReplace is after how long a dead node is detached by itself; 0: never.
+	AutoReplace time.Duration
 	// Memory has nodes keep nothing on disk: each crash is an amnesia.
 	Memory bool
 	// Clients, and how long each rests between two operations, on average.
@@ -40,8 +44,10 @@ type Config struct {
 	Rest    time.Duration
 	// Flush has clients ask for flush_all, too.
 	Flush bool
-	// Calm leaves out the faults.
+	// Calm leaves out the faults, and the operator.
 	Calm bool
+	// Often names faults that happen oftener than others.
+	Often []string
 	// Weather of the network; nil: a little of everything.
 	Weather *Weather
 	// Lies has the disks lie, to see that it is found.
@@ -62,6 +68,9 @@ type Result struct {
 	// How operations ended.
 	Answered, NotApplied, InDoubt int64
 	Faults                        map[string]int
+	// Did is how many jobs of each kind have ended, and how many orders of each kind were
+	// accepted.
+	Did map[string]int
 	// Err says what did not end as it must: a node that did not start or stop, a
 	// cluster that did not recover.
 	Err error
@@ -83,9 +92,12 @@ type World struct {
 	hand    *handOver
 	flushes flushes
 	lost    bool // a replica was, and was not replaced yet as far as was looked
+	ended   map[int]topology.Job
+	until   time.Time // when nothing goes wrong any more, and no orders are given
 
-	mu   sync.Mutex
-	errs []error
+	mu    sync.Mutex
+	errs  []error
+	names map[int]string // of jobs, as their operators think of them
 }
 
 // host is a machine with one node, which may have several lives.
@@ -101,6 +113,7 @@ type host struct {
 	skew     time.Duration // of its clock
 	copy     copied        // an old one of what it keeps
 	copies   int           // so far
+	manual   bool          // it gets its share from an operator
 
 	mu     sync.Mutex
 	node   *node.Node
@@ -120,7 +133,8 @@ func Run(cfg Config) *Result {
 	cfg.Nodes, cfg.Most = or(cfg.Nodes, 3), or(cfg.Most, 5)
 	cfg.Clients, cfg.Rest = or(cfg.Clients, 6), or(cfg.Rest, 100*time.Millisecond)
 	w := &World{cfg: cfg, bus: newBus(cfg.Seed), weather: Weather{Loss: 3, Twice: 5, Slow: 3}}
-	w.result.History, w.result.Faults = new(check.History), map[string]int{}
+	w.result.History, w.result.Faults, w.result.Did = new(check.History), map[string]int{}, map[string]int{}
+	w.ended, w.names = map[int]topology.Job{}, map[int]string{}
 	w.keys.cfg = cfg
 	if cfg.Weather != nil {
 		w.weather = *cfg.Weather
@@ -199,7 +213,9 @@ func (w *World) live() {
 	w.bus.send(&event{name: "faults", plan: func(*event) {
 		w.handOver()
 		if !w.cfg.Calm {
-			w.faults(time.Now().Add(w.cfg.Length))
+			w.until = time.Now().Add(w.cfg.Length)
+			w.faults()
+			w.operate(idle)
 		}
 	}})
 	var clients sync.WaitGroup
@@ -214,6 +230,8 @@ func (w *World) live() {
 	w.turnUp()
 	w.converge()
 	w.readAll()
+	w.later(0, "tally", w.tally)
+	w.name()
 	w.stop()
 }
 
@@ -236,6 +254,13 @@ func (w *World) start(h *host) {
 	if w.cfg.Log != nil {
 		cfg.Log = slog.New(slog.NewTextHandler(w.cfg.Log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("host", h.number)
 	}
+	if h.manual {
+		cfg.Attach = node.Manual
+	}
+	if w.cfg.Zones > 0 {
+		cfg.Zone = zone(h.number % w.cfg.Zones)
+	}
+	cfg.AutoReplace = w.cfg.AutoReplace
 	cfg.Now = func() int64 { return time.Now().Add(h.clock()).UnixMilli() }
 	cfg.Rand = func() uint64 {
 		mu.Lock()

@@ -77,9 +77,13 @@ func run(t *testing.T, cfg sim.Config) *sim.Result {
 // any is a configuration drawn by a seed.
 func drawn(s uint64) sim.Config {
 	r := rand.New(rand.NewPCG(s, 0xcf9))
-	cfg := sim.Config{Seed: s, Length: *length, Nodes: 1 + r.IntN(5), Most: 5, Memory: r.IntN(4) == 0, Clients: 4 + r.IntN(6)}
+	cfg := sim.Config{Seed: s, Length: *length, Nodes: 1 + r.IntN(5), Most: 6, Memory: r.IntN(4) == 0, Clients: 4 + r.IntN(6)}
 	cfg.Rest = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(3)]
 	cfg.Flush = r.IntN(3) == 0
+	cfg.Zones = max(0, r.IntN(6)-2)
+	if r.IntN(3) == 0 {
+		cfg.AutoReplace = time.Duration(2+r.IntN(6)) * time.Second
+	}
 	if r.IntN(4) == 0 && !cfg.Memory { // where a crash in the midst of a move may be one too many
 		cfg.HandOver = sim.HandOver{Step: sim.Steps[r.IntN(len(sim.Steps))], Deed: sim.Deeds[r.IntN(len(sim.Deeds))]}
 	}
@@ -120,7 +124,7 @@ func TestWorlds(t *testing.T) {
 			began := time.Now()
 			cfg := drawn(s)
 			r := run(t, cfg)
-			t.Logf("%+v: %d answered, %d not applied, %d in doubt, %d events, faults %v, %v", cfg, r.Answered, r.NotApplied, r.InDoubt, r.Events, r.Faults, time.Since(began))
+			t.Logf("%+v: %d answered, %d not applied, %d in doubt, %d events, faults %v, orders %v, %v", cfg, r.Answered, r.NotApplied, r.InDoubt, r.Events, r.Faults, r.Did, time.Since(began))
 			judge(t, r, s)
 			if t.Failed() {
 				t.Logf("to see it again: go test ./internal/sim -run TestWorlds -seed %d -length %v -log world", s, *length)

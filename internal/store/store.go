@@ -183,24 +183,6 @@ type Engine interface {
 	Close() error
 }
 
-// Bulk is an Engine to which many writes at once cost less than one by one: where they
-// are of one bucket, expect nothing, and come in the order of their hashes and keys.
-type Bulk interface {
-	// WriteAll is Write of each, in their order.
-	WriteAll(ws []*Write)
-}
-
-// WriteAll writes to any engine, as it does it best. Each write is told by itself.
-func WriteAll(e Engine, ws []*Write) {
-	if b, ok := e.(Bulk); ok {
-		b.WriteAll(ws)
-		return
-	}
-	for _, w := range ws {
-		e.Write(w)
-	}
-}
-
 // Range are the hashes from First to Last.
 type Range struct{ First, Last uint64 }
 

@@ -1,6 +1,10 @@
 package topology
 
-import "unkai"
+import (
+	"fmt"
+
+	"unkai"
+)
 
 // Cancel is the topology in which the buckets that were not switched yet stay
 // where they are. Those that were stay where they went: their new replicas hold
@@ -37,6 +41,9 @@ func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) {
 			n.State = Attached
 		}
 		n.Manual = n.State == Recognised && was.State == Recognised // or it would be attached again at once
+	}
+	if len(next.Attached()) == 0 {
+		return Topology{}, fmt.Errorf("topology: no node would be attached any more: nodes have lost what they held since the job began, and it attaches them again; let it go on, and resume it if it is paused: %w", ErrUndecidable)
 	}
 	next.Job.Outcome, next.Job.Paused, next.Job.Held = Cancelled, false, false
 	return next, next.reelect(t.Managers, gone)

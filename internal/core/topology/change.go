@@ -31,7 +31,10 @@ func (t *Topology) next() Topology {
 		job := *t.Job
 		next.Job = &job
 	}
-	next.routes, next.held, next.given = nil, 0, 0
+	if t.seal != nil {
+		next.was = t.seal
+	}
+	next.routes, next.seal, next.held, next.given = nil, nil, 0, 0
 	return next
 }
 

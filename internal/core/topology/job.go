@@ -246,3 +246,14 @@ func (t *Topology) Limit(throttle int64) (Topology, error) {
 	}
 	return next, nil
 }
+
+// ReplaceAfter is the topology in which a dead node's share is brought to others by
+// itself after so many milliseconds; 0: never.
+func (t *Topology) ReplaceAfter(silence int64) (Topology, error) {
+	if silence != 0 && silence < MinAutoReplace {
+		return Topology{}, fmt.Errorf("topology: a node is not dead after %d milliseconds; want %d at least, or 0 for never", silence, MinAutoReplace)
+	}
+	next := t.next()
+	next.AutoReplace = silence
+	return next, nil
+}

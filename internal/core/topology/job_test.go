@@ -435,3 +435,23 @@ func TestCancelTakesBackItsOwnOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestReplaceAfter(t *testing.T) {
+	top := first(t, 3, 2, 2)
+	next, err := top.ReplaceAfter(topology.MinAutoReplace)
+	if err != nil || next.AutoReplace != topology.MinAutoReplace || next.Epoch != top.Epoch+1 || next.Seal() != nil {
+		t.Errorf("%+v, %v", next.AutoReplace, err)
+	}
+	if next, err = next.ReplaceAfter(0); err != nil || next.AutoReplace != 0 {
+		t.Errorf("%+v, %v", next.AutoReplace, err)
+	}
+	for _, silence := range []int64{-1, topology.MinAutoReplace - 1} {
+		if _, err := top.ReplaceAfter(silence); err == nil {
+			t.Errorf("%d milliseconds", silence)
+		}
+		spoiled := next
+		if spoiled.AutoReplace = silence; spoiled.Seal() == nil {
+			t.Errorf("sealed with %d milliseconds", silence)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package topology
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"unkai"
@@ -54,5 +55,33 @@ func TestPlanTellsWhatStops(t *testing.T) {
 		if err != nil || p.Stopped != want {
 			t.Errorf("detach %d: %d buckets stop, want %d (%v)", leaves, p.Stopped, want, err)
 		}
+	}
+}
+
+// When all who would hold something after a cancellation have been reborn, nobody would be
+// left to decide anything: the job is to go on, and it says so. Then it comes to its end.
+func TestNobodyLeftToCancelFor(t *testing.T) {
+	top := New(1, 16, 1, 1, 1, Node{ID: 1, Weight: 1})
+	top = sealed(t)(top.Join(Node{ID: 2, Weight: 1}))
+	top = sealed(t)(top.Begin(Change{Kind: KindReplace, Nodes: []unkai.NodeID{1, 2}}, nil, 1))
+	top = sealed(t)(top.Reborn(2))
+	top = sealed(t)(top.Reborn(1))
+	_, err := top.Cancel()
+	if !errors.Is(err, ErrUndecidable) || !strings.Contains(err.Error(), "let it go on") {
+		t.Errorf("%v of %+v", err, top.Nodes)
+	}
+	for i := 0; top.Job != nil && i < 10; i++ {
+		var all []unkai.Bucket
+		for b := range unkai.Bucket(top.Buckets) {
+			all = append(all, b)
+		}
+		next, ok := top.Advance(nil, 2)
+		if !ok {
+			next = top.Proceed(all, all, 16, nil)
+		}
+		top = sealed(t)(next, nil)
+	}
+	if top.Job != nil || len(top.Attached()) != 1 {
+		t.Errorf("%+v, %+v", top.Job, top.Nodes)
 	}
 }

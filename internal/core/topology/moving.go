@@ -72,9 +72,19 @@ func (t *Topology) passed(s unkai.Seat) bool {
 }
 
 // Gaps reports whether a bucket has fewer replicas than its set has places.
-func (t *Topology) Gaps() bool {
-	return slices.ContainsFunc(t.Sets, func(s Set) bool { return slices.ContainsFunc(s.Replicas, t.passed) })
+func (t *Topology) Gaps() bool { return slices.ContainsFunc(t.Sets, t.gap) }
+
+// Holes is how many buckets have.
+func (t *Topology) Holes() (n int) {
+	for _, s := range t.Sets {
+		if t.gap(s) {
+			n++
+		}
+	}
+	return n
 }
+
+func (t *Topology) gap(s Set) bool { return slices.ContainsFunc(s.Replicas, t.passed) }
 
 func sameMembers(a, b []unkai.Seat) bool {
 	if len(a) != len(b) {

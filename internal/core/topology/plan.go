@@ -27,9 +27,11 @@ type Plan struct {
 	// Before, During and After are how many more nodes may fail, whichever they
 	// are, before some bucket cannot be read and written.
 	Before, During, After int
+	Zones                 *ZoneSpan // nil: there are no zones
 	// Waiting are the buckets of which too few replicas are alive: they do not
 	// move until these are back. Stopped are those of them that can be read and
-	// written now, and cannot be once it has begun.
+	// written now, and could not be on their way: as long as the nodes are seen to be
+	// gone they stay where they are (Turn).
 	Waiting, Stopped int
 	// GivenUp are the buckets that may lose acknowledged writes, because the change
 	// gives up replicas without which there is no quorum.
@@ -110,6 +112,7 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	p.Before, _ = t.survives(dead)
 	p.During, p.Waiting = next.survives(dead)
 	p.After, _ = after.survives(dead)
+	p.Zones = zoneSpan(t, &next, &after, loads)
 	p.GivenUp = next.given
 	p.Stopped = t.stopped(&next, dead)
 	p.Flows, p.Amount = next.flows(size, dead)

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"fmt"
-	"slices"
 
 	"unkai"
 	"unkai/internal/core/quorum"
@@ -64,7 +63,7 @@ type Route struct {
 }
 
 // Route tells how a bucket is reached. The topology must be sealed.
-func (t *Topology) Route(b unkai.Bucket) *Route { return &t.routes[b] }
+func (t *Topology) Route(b unkai.Bucket) *Route { return t.routes[b] }
 
 // Holds reports whether a seat belongs to those who accept for the bucket.
 func (r *Route) Holds(s unkai.Seat) bool {
@@ -87,42 +86,4 @@ func (r *Route) Chosen(e unkai.Epoch, equal quorum.Mask) bool {
 		rule.Joining = quorum.Group{}
 	}
 	return rule.Enough(equal)
-}
-
-func (t *Topology) route() {
-	nodes := make(map[unkai.Seat]unkai.NodeID, len(t.Nodes))
-	for _, n := range t.Nodes {
-		nodes[n.Seat] = n.ID
-	}
-	t.routes = make([]Route, t.Buckets)
-	for b := range t.Sets {
-		s, r := &t.Sets[b], &t.routes[b]
-		other := slices.Concat(s.Joining, s.Leaving) // one of them is empty
-		r.Epoch, r.Since, r.Moving, r.Joining = max(s.Epoch, t.Flushed), s.Epoch, len(other) > 0, len(s.Joining) > 0
-		r.seats = append(r.seats, s.Replicas...)
-		present := quorum.First(len(s.Replicas))
-		var joining quorum.Mask
-		for _, seat := range other {
-			at := 0
-			for at < len(r.seats) && r.seats[at] != seat {
-				at++
-			}
-			if at == len(r.seats) {
-				r.seats = append(r.seats, seat)
-			}
-			joining = joining.With(at)
-		}
-		for _, seat := range r.seats {
-			r.Members = append(r.Members, nodes[seat])
-		}
-		n := len(s.Replicas)
-		read, write := t.needs(n)
-		r.Read = quorum.Rule{Present: quorum.Group{Members: present, Need: read}}
-		r.Prepare = quorum.Rule{Present: quorum.Group{Members: present, Need: n - write + 1}}
-		r.Write = quorum.Rule{Present: quorum.Group{Members: present, Need: write}}
-		if r.Moving {
-			_, write := t.needs(len(other))
-			r.Write.Joining = quorum.Group{Members: joining, Need: write}
-		}
-	}
 }

@@ -13,7 +13,8 @@ type Renewal struct {
 // begun under the one before, and relies on what was forgotten, is refused from then on
 // (docs/decisions/0019). A bucket on its way to a joining set is sent back, as by Cancel, and
 // goes again when the others have arrived: if too many of those who hold it have forgotten
-// something it would never arrive. Buckets that have had a new epoch since, or are leaving a
+// something it would never arrive. Whoever can, should wait for that (Spares): all that was
+// brought of it is forgotten. Buckets that have had a new epoch since, or are leaving a
 // set and will get one, are left alone. It reports false when that is all of them.
 func (t *Topology) Renew(renewals []Renewal) (Topology, bool) {
 	next := t.next()

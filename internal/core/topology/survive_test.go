@@ -22,7 +22,18 @@ func TestAJoiningSetHasToBeRead(t *testing.T) {
 		t.Errorf("before %d, while it runs %d, after %d; %d wait, %d stop; %v", p.Before, p.During, p.After, p.Waiting, p.Stopped, err)
 	}
 	next := sealed(t)(top.Begin(c, nil, 1))
+	without := func(top *Topology) int {
+		h := top.Health(func(id unkai.NodeID) bool { return id != 4 })
+		return h.Unavailable()
+	}
+	rest := sealed(t)(next.Proceed(nil, nil, 16, nil, 4), nil)
+	if n := without(&rest); n > 0 || setsThat(rest, joins) > 0 || setsThat(rest, due) != 16 {
+		t.Errorf("%d buckets do not work, %d set out, %d wait: all are to wait while 4 is gone", n, setsThat(rest, joins), setsThat(rest, due))
+	}
 	next = sealed(t)(next.Proceed(nil, nil, 16, nil), nil)
+	if n := without(&next); n != 0 {
+		t.Errorf("%d buckets do not work where two of the others accept", n)
+	}
 	if !next.Arrived(0, []unkai.Seat{1, 2, 3}) || next.Serves(0, []unkai.Seat{1, 2, 3}) || !next.Serves(0, []unkai.Seat{2, 3, 4}) {
 		t.Errorf("%+v", next.Sets[0])
 	}

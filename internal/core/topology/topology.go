@@ -42,10 +42,16 @@ type Topology struct {
 	// Throttle is how many bytes in a second each node may bring on their way; 0:
 	// as many as it can.
 	Throttle int64 `json:"throttle,omitempty"`
+	// AutoReplace is after how many milliseconds of silence a dead node's share is
+	// brought to others by itself; 0: never.
+	AutoReplace int64 `json:"auto_replace,omitempty"`
 
-	routes []Route
-	held   int // buckets that could not set out in this change, because of strays
-	given  int // buckets of which replicas were given up in this change
+	routes []*Route
+	seal   *seal // of this one
+	was    *seal // of the one it was made of, until it has its own
+
+	held  int // buckets that could not set out in this change, because of strays
+	given int // buckets of which replicas were given up in this change
 }
 
 // Node is a member in its present incarnation.
@@ -59,6 +65,10 @@ type Node struct {
 	// Manual says that the operator attaches it, and nobody else.
 	Manual bool `json:"manual,omitempty"`
 }
+
+// MinAutoReplace is the shortest silence, in milliseconds, after which a node may be
+// replaced by itself.
+const MinAutoReplace = 1000
 
 // MaxWeight is the most that a node can weigh.
 const MaxWeight = 1000
@@ -127,16 +137,6 @@ func New(cluster uint64, buckets, n, r, w int, first Node) Topology {
 	return t
 }
 
-// Seal says what is wrong with a topology, or makes it ready to be asked for
-// routes. Nobody may change it afterwards.
-func (t *Topology) Seal() error {
-	if err := t.validate(); err != nil {
-		return fmt.Errorf("topology of epoch %d: %w", t.Epoch, err)
-	}
-	t.route()
-	return nil
-}
-
 func (t *Topology) validate() error {
 	switch {
 	case t.Epoch == 0:
@@ -155,6 +155,8 @@ func (t *Topology) validate() error {
 		return fmt.Errorf("%d nodes that have left and %d jobs are more than are kept", len(t.Removed), len(t.History))
 	case t.Throttle < 0:
 		return fmt.Errorf("a throttle of %d bytes in a second", t.Throttle)
+	case t.AutoReplace != 0 && t.AutoReplace < MinAutoReplace:
+		return fmt.Errorf("dead nodes replaced after %d milliseconds", t.AutoReplace)
 	}
 	for i, n := range t.Nodes {
 		switch {
@@ -169,11 +171,6 @@ func (t *Topology) validate() error {
 	for i, m := range t.Managers {
 		if _, ok := t.Node(m); !ok || i > 0 && m <= t.Managers[i-1] {
 			return fmt.Errorf("manager %v is no node, or out of order", m)
-		}
-	}
-	for b := range t.Sets {
-		if err := t.validSet(&t.Sets[b]); err != nil {
-			return fmt.Errorf("bucket %d: %w", b, err)
 		}
 	}
 	return CheckQuorum(t.N, t.R, t.W)

@@ -54,6 +54,16 @@ func (t *Topology) arrives(from, to []unkai.Seat, away func(unkai.Seat) bool) bo
 	return alive(from, away) > len(from)-write && t.spareOf(to, away) >= 0
 }
 
+// Spares reports whether a bucket on its way to a joining set arrives there also without a
+// node, when all others that hold it do what they are to.
+func (t *Topology) Spares(b unkai.Bucket, id unkai.NodeID) bool {
+	s := &t.Sets[b]
+	return len(s.Joining) > 0 && t.arrives(s.Replicas, s.Joining, func(seat unkai.Seat) bool {
+		n, ok := t.Seated(seat)
+		return !ok || n.ID == id
+	})
+}
+
 // setOut sends buckets on their way whose turn has come.
 func (t *Topology) setOut(room int, gone []unkai.NodeID) {
 	for _, b := range t.Turn(room, gone...) {

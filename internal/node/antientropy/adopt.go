@@ -55,34 +55,28 @@ func (r *Repairer) adopt(calls []replica.Call) []fate {
 	return r.fates(calls)
 }
 
-// adoptAll does so with many records of one bucket of which it holds next to nothing.
-func (r *Repairer) adoptAll(calls []replica.Call) []fate {
-	var open adoptions
-	open.Add(len(calls))
-	for i := range calls {
-		calls[i].Answered = &open
-	}
-	r.Replica.AdoptAll(calls)
-	open.Wait()
-	return r.fates(calls)
-}
-
 func (r *Repairer) fates(calls []replica.Call) []fate {
 	fates := make([]fate, len(calls))
 	for i := range calls {
-		switch c := &calls[i]; {
-		case c.Status == replica.OK && c.Adopted:
-			fates[i] = fateAdopted
-			r.stats.adopted.Add(1)
-		case c.Status == replica.OK:
-		case c.Status == replica.Refused:
-			fates[i] = fateRefused
-		default:
-			fates[i] = fateFailed
-			r.stats.failed.Add(1)
-		}
+		fates[i] = r.fateOf(&calls[i])
 	}
 	return fates
+}
+
+// fateOf counts what has become of a call.
+func (r *Repairer) fateOf(c *replica.Call) fate {
+	switch {
+	case c.Status == replica.OK && c.Adopted:
+		r.stats.adopted.Add(1)
+		return fateAdopted
+	case c.Status == replica.OK:
+		return fateLevel
+	case c.Status == replica.Refused:
+		return fateRefused
+	default:
+		r.stats.failed.Add(1)
+		return fateFailed
+	}
 }
 
 func (r *Repairer) serveSettle(in *reader) ([]byte, error) {

@@ -28,6 +28,8 @@ type bringer struct {
 	spend func(ctx context.Context, bytes int) error
 	bytes int64 // of the keys and values that this node holds
 	moved int64 // records
+	// heard is what joining replicas hold after they were brought the last of it.
+	heard *survey
 }
 
 const (
@@ -73,9 +75,10 @@ func (c *bringer) bring(ctx context.Context) error {
 			return ctx.Err()
 		}
 		level := s.level
-		if s, err = c.survey(ctx, c.b, c.route, all.Joining.Members, level); err != nil {
+		if s, err = c.surveyBut(ctx, c.b, c.route, all.Joining.Members, level, c.heard); err != nil {
 			return err
 		}
+		c.heard = nil
 		for ; level > s.level; level-- {
 			for i := range differ {
 				differ[i] /= 2
@@ -124,9 +127,10 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 	to := make([][]byte, len(s.sums))
 	count := make([]int, len(s.sums))
 	old := quorum.Rule{Present: c.route.Write.Present}
+	c.heard = newSurvey(c.Self, c.route, s.level)
 	var failed error
-	flush := func() bool {
-		failed = c.give(ctx, to, count)
+	flush := func(last bool) bool {
+		failed = c.give(ctx, to, count, last)
 		for i := range to {
 			to[i], count[i] = to[i][:0], 0
 		}
@@ -147,17 +151,17 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 					if to[i] == nil {
 						to[i] = (*messages.Get().(*[]byte))[:0]
 					}
-					to[i] = u32(append(to[i], about(askBring, c.b, c.route.Epoch)...), 0)
+					to[i] = u32(append(append(to[i], about(askBring, c.b, c.route.Epoch)...), noSums), 0)
 				}
-				to[i] = appendEntry(to[i], &entry{hash: e.Hash, key: e.Key, record: e.Record})
+				to[i] = appendBrought(to[i], e)
 				count[i]++
 				full = full || len(to[i]) >= maxBrought
 			}
 		}
-		return !full || flush()
+		return !full || flush(false)
 	})
 	if err == nil && failed == nil {
-		flush()
+		flush(true)
 	}
 	if failed == nil { // else one may be on its way still
 		for _, q := range to {
@@ -172,8 +176,9 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 // errBrought: a joining replica could not take over a record.
 var errBrought = errors.New("a joining replica could not take over all that it was brought")
 
-// give sends each member its records, and waits until they are durable there.
-func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
+// give sends each member its records, and waits until they are durable there. With the
+// last of them it asks for sums.
+func (c *bringer) give(ctx context.Context, to [][]byte, count []int, last bool) error {
 	errs := make([]error, len(to))
 	sent := 0
 	var wg sync.WaitGroup
@@ -182,7 +187,10 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 			continue
 		}
 		sent += len(q)
-		copy(q[aboutLen:], u32(nil, uint32(count[i])))
+		if last {
+			q[aboutLen] = byte(c.heard.level)
+		}
+		copy(q[aboutLen+1:], u32(nil, uint32(count[i])))
 		wg.Go(func() {
 			began := time.Now()
 			room := messages.Get().(*[]byte)
@@ -195,16 +203,21 @@ func (c *bringer) give(ctx context.Context, to [][]byte, count []int) error {
 				*room = packed
 				messages.Put(room)
 			}
-			c.answered(time.Since(began), len(reply) == 2 && reply[1] != 0)
+			in := reader{b: reply}
+			st, refused := state(in.u8()), in.u8() != 0
+			c.answered(time.Since(began), err == nil && !in.short && refused)
 			switch {
 			case err != nil:
 				errs[i] = err
-			case len(reply) != 2 || state(reply[0]) != stateOK:
+			case in.short || st != stateOK:
 				errs[i] = errState
-			case reply[1] != 0:
+			case refused:
 				errs[i] = errBrought
 			default:
 				c.stats.brought.Add(int64(count[i]))
+				if last {
+					errs[i] = c.heard.read(i, &in)
+				}
 			}
 		})
 	}
@@ -241,39 +254,4 @@ func (c *bringer) settleNodes(ctx context.Context, s *survey, nodes []uint32) er
 		flush()
 	}
 	return errors.Join(err, failed)
-}
-
-// servePacked does what serveBring does with records that are compressed.
-func (r *Repairer) servePacked(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
-	room := messages.Get().(*[]byte)
-	defer messages.Put(room)
-	body, err := unpack(*room, in.b)
-	if err != nil {
-		return nil, err
-	}
-	if cap(body) <= keptMessage {
-		*room = body
-	}
-	return r.serveBring(&reader{b: body}, b, at)
-}
-
-// serveBring takes over records that a present replica knows to be chosen.
-func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
-	calls, err := in.adoptions(r.Topology().Space(), b, at, maxBrought/18)
-	if err != nil {
-		return nil, err
-	}
-	fates := r.adoptAll(calls)
-	if slices.Contains(fates, fateFailed) { // as if there was something: it may be damaged
-		fates = r.adopt(calls)
-	}
-	failed := byte(0) // what was refused is told by the tree
-	for i, f := range fates {
-		// So is what is damaged here: it is healed when the bucket has arrived, and W of
-		// the others hold it by then.
-		if f == fateFailed && !errors.Is(calls[i].Err, store.ErrDamaged) {
-			failed = 1
-		}
-	}
-	return []byte{byte(stateOK), failed}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,22 @@ func grow(t *testing.T, keys int, test func(*testing.T, *growing)) {
 	})
 }
 
+// surveys counts how often a node is asked for the sums of one bucket from now on.
+func (g *growing) surveys(of unkai.NodeID) *atomic.Int64 {
+	const survey = 8
+	count := new(atomic.Int64)
+	for _, n := range g.nodes {
+		ask := n.Ask
+		n.Ask = func(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
+			if to == of && q[0] == survey {
+				count.Add(1)
+			}
+			return ask(ctx, to, q)
+		}
+	}
+	return count
+}
+
 func key(i int) []byte { return fmt.Appendf(nil, "key%d", i) }
 
 // What is chosen is brought as it is, without a round, and by one replica only.
@@ -120,7 +137,11 @@ func TestWhatIsChosenIsBroughtInBulk(t *testing.T) {
 	grow(t, 500, func(t *testing.T, g *growing) {
 		do(g.nodes[0].coordinator, unkai.Op{Kind: unkai.Delete, Key: key(7)})
 		g.begin(t)
+		surveys := g.surveys(4)
 		g.move(t, 3*time.Second)
+		if n := surveys.Load(); int(n) != len(g.moving()) { // the rest comes with the last answer
+			t.Errorf("the joining node was asked for its sums %d times, for %d buckets", n, len(g.moving()))
+		}
 		if said := g.honest(t); said != 3 {
 			t.Errorf("%d of 3 replicas have settled everything", said)
 		}
@@ -324,6 +345,37 @@ func TestNothingIsSettledBeforeItIsDurable(t *testing.T) {
 		}
 	})
 }
+
+// The sums that come with the last answer are told when they are durable: they may have
+// something that others have written.
+func TestSumsWaitForTheDisk(t *testing.T) {
+	grow(t, 300, func(t *testing.T, g *growing) {
+		disk := &slow{}
+		g.wrap = func(e store.Engine) store.Engine { disk.Engine = e; return onlyBarriers{disk} }
+		g.begin(t)
+		for _, n := range g.nodes {
+			n.Pending = nil
+		}
+		go func() {
+			time.Sleep(5 * time.Second)
+			for i, m := range g.movers[:3] {
+				if buckets, _ := m.Settled(); len(buckets) > 0 {
+					t.Errorf("node %d has settled %v, and the joining replica may lose what its sums tell of", i+1, buckets)
+				}
+			}
+			disk.sync()
+		}()
+		g.move(t, 10*time.Second)
+		if said := g.honest(t); said != 3 {
+			t.Errorf("%d of 3 replicas have settled everything", said)
+		}
+	})
+}
+
+// onlyBarriers is a slow engine on which what is written by itself is durable at once.
+type onlyBarriers struct{ *slow }
+
+func (e onlyBarriers) Write(w *store.Write) { e.Engine.Write(w) }
 
 // torn is an engine in which one record is damaged when the bucket is gone through.
 type torn struct {

@@ -15,6 +15,7 @@ import (
 // what this replica has forgotten, and then has a round at each of the keys; see
 // docs/decisions/0019. Set the fields, then Run.
 type Healer struct {
+	Self     unkai.NodeID
 	Topology func() *topology.Topology
 	Replica  *replica.Local
 	// Settle has a round at a key, and tells which ballot was promised for that.
@@ -26,6 +27,7 @@ type Healer struct {
 	due    time.Time // when a new epoch may be asked for
 	pause  time.Duration
 	at     int // with which wound it goes on
+	moves  map[unkai.Bucket]move
 	warned bool
 }
 
@@ -39,9 +41,20 @@ const (
 	// to healRare: a disk that goes on falling apart must not keep the managers busy.
 	healPause = 10 * time.Second
 	healRare  = 10 * time.Minute
+	// healMoves is for how long a bucket on its way is left alone that others bring: to have
+	// a new epoch it would be sent back, and is to get one when it has arrived. Others may be
+	// damaged, too, so that it never does.
+	healMoves = time.Minute
 	// healWork is for how long keys are settled before others have their turn.
 	healWork = time.Second
 )
+
+// move is that a bucket with something damaged is on its way: since which epoch, and since
+// when that is known.
+type move struct {
+	since unkai.Epoch
+	seen  time.Time
+}
 
 // Run heals until the context ends.
 func (h *Healer) Run(ctx context.Context) {
@@ -61,7 +74,7 @@ func (h *Healer) Run(ctx context.Context) {
 func (h *Healer) Step(ctx context.Context) {
 	wounds := h.Replica.Wounds()
 	if len(wounds) == 0 {
-		h.due, h.pause, h.at = time.Time{}, 0, 0
+		h.due, h.pause, h.at, h.moves = time.Time{}, 0, 0, nil
 		return
 	}
 	if h.Replica.Overwhelmed() && !h.warned {
@@ -71,19 +84,33 @@ func (h *Healer) Step(ctx context.Context) {
 	top := h.Topology()
 	var renewals []topology.Renewal
 	var ready []replica.Wound
+	moves := map[unkai.Bucket]move{}
 	for _, w := range wounds {
 		switch route := top.Route(w.Bucket); {
 		case len(route.Members) == 1: // there is nobody else who has it
 		case w.Epoch < route.Epoch:
 			ready = append(ready, w)
+		case route.Joining && h.arrives(top, w.Bucket, moves): // and then has a new epoch
 		case len(renewals) == 0 || renewals[len(renewals)-1].Bucket != w.Bucket:
 			renewals = append(renewals, topology.Renewal{Bucket: w.Bucket, Epoch: w.Epoch})
 		}
 	}
+	h.moves = moves
 	if len(renewals) > 0 {
 		h.renew(ctx, renewals)
 	}
 	h.heal(ctx, top, ready)
+}
+
+// arrives reports whether others may be expected to bring a bucket to where it is on its
+// way, and notes that in moves.
+func (h *Healer) arrives(top *topology.Topology, b unkai.Bucket, moves map[unkai.Bucket]move) bool {
+	m, ok := h.moves[b]
+	if since := top.Route(b).Since; !ok || m.since != since {
+		m = move{since, time.Now()}
+	}
+	moves[b] = m
+	return time.Since(m.seen) < healMoves && top.Spares(b, h.Self)
 }
 
 // renew asks for a new epoch, when it is time.

@@ -128,7 +128,7 @@ func newHurt(t *testing.T, size, who int) *hurt {
 	h.cluster = newCluster(t, size, 16)
 	n := h.nodes[who-1]
 	h.healer = &antientropy.Healer{
-		Topology: h.top.Load, Replica: n.replica, Settle: n.coordinator.SettleOne, Log: n.Log,
+		Self: n.id, Topology: h.top.Load, Replica: n.replica, Settle: n.coordinator.SettleOne, Log: n.Log,
 		Renew: func(_ context.Context, r []topology.Renewal) error {
 			h.asked++
 			next, ok := h.top.Load().Renew(r)
@@ -333,6 +333,64 @@ func TestRenewalsAreRare(t *testing.T) {
 			t.Errorf("%d new epochs in twenty minutes", h.asked)
 		}
 	})
+}
+
+// A bucket on its way that others can bring is not sent back for one damaged record: it has
+// a new epoch when it has arrived, and the record is healed in that. When it does not arrive,
+// since others are damaged, too, or when nobody else can bring it, it is.
+func TestDamageOnTheWay(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		size    int
+		arrives bool
+		back    time.Duration // after which it is sent back at the latest, and half of which not
+	}{
+		{"others bring it", 3, true, 0},
+		{"others are damaged", 3, false, 80 * time.Second},
+		{"nobody else has it", 1, false, 5 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHurt(t, c.size, 1)
+				do(h.nodes[0].coordinator, set("k", "v"))
+				become := func(next topology.Topology, err error) {
+					t.Helper()
+					if err != nil {
+						t.Fatal(err)
+					}
+					h.set(t, next)
+				}
+				top := h.top.Load
+				become(top().Join(topology.Node{ID: 9, Weight: 1}))
+				become(top().Begin(topology.Change{Kind: topology.KindReplace, Nodes: []unkai.NodeID{1, 9}}, nil, 1))
+				become(top().Proceed(nil, nil, 16, nil), nil)
+				h.damage("k")
+				k := h.call("k")
+				h.nodes[0].replica.Read(k)
+				if h.nodes[0].replica.Wounded() != 1 || !top().Route(k.Bucket).Joining {
+					t.Fatalf("%d wounds, %+v", h.nodes[0].replica.Wounded(), top().Sets[k.Bucket])
+				}
+				h.heals(t, max(c.back/2, 30*time.Second)*4/5)
+				if c.back > 10*time.Second && h.asked > 0 || c.arrives && h.asked > 0 {
+					t.Errorf("it was sent back: %+v", top().Sets[k.Bucket])
+				}
+				if c.arrives {
+					tried := false // to heal it
+					h.healer.Settle = func([]byte) (unkai.Ballot, error) { tried = true; return 0, errors.New("not now") }
+					become(top().Proceed([]unkai.Bucket{k.Bucket}, nil, 16, nil), nil)
+					h.heals(t, 5*time.Second)
+					if h.asked > 0 || !tried {
+						t.Errorf("%d new epochs were asked for; healed: %v", h.asked, tried)
+					}
+					return
+				}
+				h.heals(t, c.back)
+				if s := top().Sets[k.Bucket]; len(s.Joining) > 0 || h.asked == 0 {
+					t.Errorf("it does not arrive and is not sent back: %+v", s)
+				}
+			})
+		})
+	}
 }
 
 // Damage is noticed where nobody reads, and all of a store is read in three days, slowly.

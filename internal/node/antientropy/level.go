@@ -22,7 +22,10 @@ func (r *Repairer) Level(ctx context.Context, b unkai.Bucket, gone []replica.Gon
 		return all(replica.HeldMove, 0)
 	}
 	for _, id := range route.Members {
-		if id == 0 || id != r.Self && !r.Alive(id) {
+		if id == 0 {
+			return all(replica.HeldLost, 0)
+		}
+		if id != r.Self && !r.Alive(id) {
 			return all(replica.HeldAway, id) // do not ask the others in vain
 		}
 	}

@@ -24,6 +24,8 @@ type survey struct {
 	self  int
 	level int
 	sums  [][]uint64 // by member; nil: it is away, or could not say
+	// levels are those of the sums until all are of one.
+	levels []int
 }
 
 // equal are the members that hold below a node just what this one does.
@@ -44,16 +46,28 @@ func fold(sums []uint64) []uint64 {
 	return sums[:len(sums)/2]
 }
 
+func newSurvey(self unkai.NodeID, route *topology.Route, level int) *survey {
+	n := len(route.Members)
+	return &survey{route: route, self: slices.Index(route.Members, self), level: level, sums: make([][]uint64, n), levels: make([]int, n)}
+}
+
 // survey asks those of a bucket's members in who for their sums. Who should answer and
 // does not is an error only where it joins: of the present ones fewer may be enough.
 func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.Route, who quorum.Mask, level int) (*survey, error) {
-	s := &survey{route: route, self: slices.Index(route.Members, r.Self), level: level, sums: make([][]uint64, len(route.Members))}
-	levels, errs := make([]int, len(s.sums)), make([]error, len(s.sums))
+	return r.surveyBut(ctx, b, route, who, level, nil)
+}
+
+// surveyBut is survey without a question to those who have answered already.
+func (r *Repairer) surveyBut(ctx context.Context, b unkai.Bucket, route *topology.Route, who quorum.Mask, level int, heard *survey) (*survey, error) {
+	s := newSurvey(r.Self, route, level)
+	levels, errs := s.levels, make([]error, len(s.sums))
 	var wg sync.WaitGroup
 	for i, id := range route.Members {
 		switch {
 		case i == s.self:
 			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.sumUp(ctx, b, level) })
+		case heard != nil && heard.sums[i] != nil && heard.levels[i] <= level:
+			levels[i], s.sums[i] = heard.levels[i], heard.sums[i]
 		case id != 0 && who.Has(i) && r.Alive(id):
 			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.askSurvey(ctx, id, b, route.Epoch, level) })
 		}
@@ -85,6 +99,22 @@ func (r *Repairer) askSurvey(ctx context.Context, to unkai.NodeID, b unkai.Bucke
 	if st := state(in.u8()); st != stateOK {
 		return 0, nil, errState
 	}
+	return in.sums(level)
+}
+
+// noSums stands for a level where there are none.
+const noSums = 0xff
+
+func appendSums(b []byte, level int, sums []uint64) []byte {
+	b = u32(append(slices.Grow(b, 5+8*len(sums)), byte(level)), uint32(len(sums)))
+	for _, s := range sums {
+		b = u64(b, s)
+	}
+	return b
+}
+
+// sums reads those of a level, or of one further up, to the message's end.
+func (in *reader) sums(level int) (int, []uint64, error) {
 	at := int(in.u8())
 	sums := make([]uint64, in.list(8, 1<<maxLevel))
 	for i := range sums {
@@ -94,6 +124,15 @@ func (r *Repairer) askSurvey(ctx context.Context, to unkai.NodeID, b unkai.Bucke
 		return 0, nil, errors.Join(errShort, err)
 	}
 	return at, sums, nil
+}
+
+// read takes in what a member says that it holds, if it can say.
+func (s *survey) read(member int, in *reader) (err error) {
+	if len(in.b) == 1 && in.b[0] == noSums {
+		return nil
+	}
+	s.levels[member], s.sums[member], err = in.sums(s.level)
+	return err
 }
 
 func (r *Repairer) serveSurvey(in *reader, b unkai.Bucket) ([]byte, error) {
@@ -107,11 +146,7 @@ func (r *Repairer) serveSurvey(in *reader, b unkai.Bucket) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := u32([]byte{byte(stateOK), byte(at)}, uint32(len(sums)))
-	for _, s := range sums {
-		out = u64(out, s)
-	}
-	return out, nil
+	return appendSums([]byte{byte(stateOK)}, at, sums), nil
 }
 
 const (

@@ -25,7 +25,7 @@ import (
 //	settle:   list of         key
 //	level:    list of         8  hash     8  ballot   4  epoch    key
 //	survey:   1  level
-//	bring:    list of         entries
+//	bring:    1  level        list of     brought
 //	packed:   what bring has, as a block of S2
 //	floor:    8  forgotten up to
 //
@@ -43,11 +43,13 @@ import (
 //	level:    of each         1  whether it is
 //	survey:   1  level    list of     8  sum
 //	bring:    1  whether one could not be taken over
+//	          1  level    list of     8  sum, if a level was asked for; 255 for none
 //
 //	key:      1  length, and so many bytes
 //	version:  8  hash   8  ballot   4  epoch   1  marks   key
 //	entry:    8  hash   1  marks   4  accessed   key
 //	          4  length, and a record in the store's format, with its checksum
+//	brought:  key   length as a varint, and a record
 type asked uint8
 
 const (

@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/decree"
+	"unkai/internal/core/topology"
 )
 
 // What managers ask each other.
@@ -20,21 +21,24 @@ const (
 
 // question is what one manager asks another, in JSON: there are few of them.
 type question struct {
-	Do     string          `json:"do"`
-	Epoch  unkai.Epoch     `json:"epoch,omitempty"` // the one to be decided
-	Ballot decree.Ballot   `json:"ballot"`
-	Value  json.RawMessage `json:"value,omitempty"`
-	// Base is the decided topology before Epoch, for who does not know it.
-	Base json.RawMessage `json:"base,omitempty"`
+	Do     string        `json:"do"`
+	Epoch  unkai.Epoch   `json:"epoch,omitempty"` // the one to be decided
+	Ballot decree.Ballot `json:"ballot"`
+	Value  []byte        `json:"value,omitempty"`
+	// Known is which topology the asker knows; the decided one before Epoch.
+	Known mark `json:"known"`
+	// News are for who has said that it does not know that, or of what was decided.
+	News *news `json:"news,omitempty"`
 }
 
-// answer is what the other says. Decided is a topology that the asker may not
-// know.
+// answer is what the other says. News are what the asker does not know. Lacks is what
+// the other knows where it has to be told more before it can answer.
 type answer struct {
-	OK      bool            `json:"ok"`
-	State   decree.State    `json:"state"`
-	Decided json.RawMessage `json:"decided,omitempty"`
-	Error   string          `json:"error,omitempty"`
+	OK    bool         `json:"ok"`
+	State decree.State `json:"state"`
+	News  *news        `json:"news,omitempty"`
+	Lacks *mark        `json:"lacks,omitempty"`
+	Error string       `json:"error,omitempty"`
 }
 
 // Serve answers a question of another node's manager. What it agrees to is
@@ -56,22 +60,23 @@ func (m *Manager) Serve(_ unkai.NodeID, text []byte) []byte {
 }
 
 func (m *Manager) answer(q question) (a answer) {
-	var err error
-	switch q.Do {
-	case prepare, accept:
-		if err = m.learn(q.Base); err == nil {
+	err := m.learn(q.News)
+	if err == nil {
+		switch q.Do {
+		case prepare, accept:
 			a, err = m.vote(q)
+		case tell:
+		case fetch:
+			m.mu.Lock()
+			a.News, err = m.newsFor(q.Known)
+			m.mu.Unlock()
+		default:
+			err = fmt.Errorf("%q is no question", q.Do)
 		}
-	case tell:
-		err = m.learn(q.Value)
-	case fetch:
-		m.mu.Lock()
-		if err = m.settled(); err == nil {
-			a.Decided = m.text
-		}
-		m.mu.Unlock()
-	default:
-		err = fmt.Errorf("%q is no question", q.Do)
+	}
+	if errors.Is(err, errGap) {
+		known := markOf(m.current.Load())
+		a.Lacks = &known
 	}
 	if err != nil {
 		a.Error = err.Error()
@@ -79,19 +84,20 @@ func (m *Manager) answer(q question) (a answer) {
 	return a
 }
 
-var (
-	errBehind   = errors.New("it does not know the topology before that epoch")
-	errStranger = errors.New("it is no manager of that epoch")
-)
+var errStranger = errors.New("it is no manager of that epoch")
 
-// promise makes a state durable. The lock is held.
+// promise makes a state durable, unless it is. The lock is held.
 func (m *Manager) promise(next decree.State) error {
+	if m.stands && next.Epoch == m.state.Epoch && next.Promised == m.state.Promised && next.Accepted == m.state.Accepted {
+		return nil
+	}
 	text, err := json.Marshal(next)
 	if err == nil {
 		err = m.cfg.Decree.Save(append(text, '\n'))
 	}
 	if err == nil || errors.Is(err, ErrUncertain) {
 		m.state = next // in doubt it may be what stands after a restart; saying less is safe
+		m.stands = err == nil
 	}
 	return err
 }
@@ -100,17 +106,25 @@ func (m *Manager) promise(next decree.State) error {
 func (m *Manager) vote(q question) (answer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.settled(); err != nil {
+	err := m.settled()
+	if err != nil {
 		return answer{}, err
 	}
 	t := m.current.Load()
 	switch {
 	case q.Epoch <= t.Epoch:
-		return answer{Decided: m.text}, nil
-	case q.Epoch != t.Epoch+1:
-		return answer{}, errBehind
+		n, err := m.newsFor(q.Known)
+		return answer{News: n}, err
+	case q.Epoch != t.Epoch+1 || q.Known != markOf(t):
+		return answer{}, errGap
 	case !slices.Contains(t.Managers, m.cfg.Self):
 		return answer{}, errStranger
+	}
+	if q.Do == accept {
+		// What is accepted may be chosen, and this manager may be who tells of it.
+		if epoch, sum, err := topology.Base(q.Value); err == nil && (mark{epoch, sum}) != markOf(t) {
+			return answer{}, errGap
+		}
 	}
 	was := m.state.For(q.Epoch)
 	next, ok := was.Prepare(q.Ballot)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"unkai"
@@ -41,11 +40,15 @@ func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topolo
 		if err := next.Seal(); err != nil {
 			return nil, err
 		}
+		d, err := propose(base, &next)
+		if err != nil {
+			return nil, fmt.Errorf("change the topology: %w", err)
+		}
 		if len(base.Managers) == 1 && base.Managers[0] == m.cfg.Self {
-			err := m.keep(&next, nil, true)
+			err := m.keep(d.next, d.steps, true)
 			if err == nil {
-				m.announce(base, &next)
-				return &next, nil
+				m.announce(base, d)
+				return d.next, nil
 			}
 			if errors.Is(err, ErrUncertain) {
 				return nil, fmt.Errorf("%w: %w", ErrInDoubt, err)
@@ -54,12 +57,12 @@ func (m *Manager) Change(ctx context.Context, f func(*topology.Topology) (topolo
 				return nil, err
 			}
 		}
-		own, err := m.decide(ctx, base, &next)
+		own, err := m.decide(ctx, base, d)
 		if err != nil {
 			return nil, fmt.Errorf("change the topology: %w", err)
 		}
 		if own {
-			return &next, nil
+			return d.next, nil
 		}
 	}
 }
@@ -88,17 +91,14 @@ func (m *Manager) Finish(ctx context.Context) error {
 // decide has a topology decided after base, and reports whether it was that
 // one; if not, another one was, and is known now. Without one it decides what
 // somebody else has proposed, if anybody has.
-func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (own bool, err error) {
+func (m *Manager) decide(ctx context.Context, base *topology.Topology, d *decision) (own bool, err error) {
 	var value []byte
-	if next != nil {
-		if value, err = encode(next); err != nil {
-			return false, err
-		}
-		value = bytes.TrimSpace(value)
+	if d != nil {
+		value = d.value
 	}
 	epoch := base.Epoch + 1
 	m.mu.Lock()
-	p := attempt{base: base, text: m.text, seen: m.state.For(epoch).Promised}
+	p := attempt{base: base, seen: m.state.For(epoch).Promised}
 	m.mu.Unlock()
 	offered := false // somebody may have accepted the value
 	var first decree.Ballot
@@ -110,14 +110,14 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 		}
 		p.Proposer = decree.Propose(m.cfg.Self, len(base.Managers), value, p.seen)
 		p.errs = nil
-		if err := m.use(epoch, p.Ballot); err != nil {
-			return false, p.failed(offered, err)
-		}
-		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Base: p.text})
+		newer := m.round(ctx, &p, question{Do: prepare, Epoch: epoch, Ballot: p.Ballot, Known: markOf(base)})
 		if !newer && p.Enough() {
-			chosen := p.Value()
-			if chosen == nil {
+			best := p.Value()
+			if best == nil {
 				return false, nil
+			}
+			if err := m.use(epoch, p.Ballot); err != nil {
+				return false, p.failed(offered, err)
 			}
 			if first == (decree.Ballot{}) {
 				first = p.Ballot
@@ -125,21 +125,25 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 			// The same change by somebody else, a flush say, is not this one: it may
 			// have been decided long ago, and what was done since is not undone by it.
 			found := p.Found()
-			own := bytes.Equal(chosen, value) && (found == decree.Ballot{} || found.Node == m.cfg.Self && !found.Less(first))
+			own := bytes.Equal(best, value) && (found == decree.Ballot{} || found.Node == m.cfg.Self && !found.Less(first))
 			offered = offered || own
 			p.Propose()
-			newer = m.round(ctx, &p, question{Do: accept, Epoch: epoch, Ballot: p.Ballot, Value: chosen})
+			newer = m.round(ctx, &p, question{Do: accept, Epoch: epoch, Ballot: p.Ballot, Value: best, Known: markOf(base)})
 			if p.Enough() {
-				return own, m.decided(base, chosen)
+				if d == nil || !bytes.Equal(best, value) {
+					if d, err = chosen(base, best); err != nil {
+						return false, fmt.Errorf("learn what was decided: %w", err)
+					}
+				}
+				return own, m.decided(base, d)
 			}
 		}
 		p.seen = p.Seen()
 		if t := m.current.Load(); newer || t.Epoch > base.Epoch {
 			// Decided by another, or by somebody who has found this one's value.
-			m.mu.Lock()
-			own := offered && m.current.Load().Epoch == epoch && bytes.Equal(bytes.TrimSpace(m.text), value)
-			m.mu.Unlock()
-			if !own && offered && m.current.Load().Epoch > epoch {
+			t = m.current.Load()
+			own := offered && markOf(t) == markOf(d.next)
+			if !own && offered && t.Epoch > epoch {
 				return false, fmt.Errorf("%w: other changes were decided meanwhile", ErrInDoubt)
 			}
 			return own, nil
@@ -151,7 +155,8 @@ func (m *Manager) decide(ctx context.Context, base, next *topology.Topology) (ow
 }
 
 // use makes sure that this node proposes nothing else at a ballot, in this life or
-// the next, be it a manager or not: the promise not to is its own.
+// the next, be it a manager or not: the promise not to is its own. A manager has mostly
+// given it when it answered its own prepare.
 func (m *Manager) use(epoch unkai.Epoch, b decree.Ballot) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -172,7 +177,6 @@ func (m *Manager) use(epoch unkai.Epoch, b decree.Ballot) error {
 type attempt struct {
 	decree.Proposer
 	base *topology.Topology
-	text []byte // base, encoded
 	seen decree.Ballot
 	errs []error
 }
@@ -190,16 +194,13 @@ func (p *attempt) failed(offered bool, err error) error {
 	return err
 }
 
-// decided keeps what was chosen and tells the others.
-func (m *Manager) decided(base *topology.Topology, chosen []byte) error {
-	t, err := decode(chosen)
-	if err != nil {
-		return fmt.Errorf("learn what was decided: %w", err)
-	}
-	if err := m.keep(t, slices.Clone(chosen), false); err != nil {
+// decided keeps what was chosen and tells the others. They need not wait until it stands
+// here: it does at a majority.
+func (m *Manager) decided(base *topology.Topology, d *decision) error {
+	m.announce(base, d)
+	if err := m.keep(d.next, d.steps, false); err != nil {
 		return fmt.Errorf("%w: %w", ErrInDoubt, err)
 	}
-	m.announce(base, t)
 	return nil
 }
 
@@ -241,8 +242,8 @@ func (m *Manager) round(ctx context.Context, p *attempt, q question) (newer bool
 		case r.err != nil:
 			p.errs = append(p.errs, fmt.Errorf("%v: %w", r.from, r.err))
 			p.Refused(decree.Ballot{})
-		case len(r.a.Decided) > 0:
-			if err := m.learn(r.a.Decided); err != nil {
+		case r.a.News != nil:
+			if err := m.learn(r.a.News); err != nil {
 				p.errs = append(p.errs, err)
 				p.Refused(decree.Ballot{})
 				continue
@@ -259,11 +260,31 @@ func (m *Manager) round(ctx context.Context, p *attempt, q question) (newer bool
 	return newer
 }
 
+// ask asks another manager. One that lacks a topology before it can answer is told of it
+// and asked again.
 func (m *Manager) ask(ctx context.Context, to unkai.NodeID, q question) (answer, error) {
 	text, err := json.Marshal(q)
 	if err != nil {
 		return answer{}, err
 	}
+	a, err := m.put(ctx, to, text)
+	if err != nil || a.Lacks == nil {
+		return a, err
+	}
+	m.mu.Lock()
+	q.News, err = m.newsFor(*a.Lacks)
+	m.mu.Unlock()
+	if err == nil {
+		text, err = json.Marshal(q)
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return m.put(ctx, to, text)
+}
+
+// put puts a question that is encoded.
+func (m *Manager) put(ctx context.Context, to unkai.NodeID, text []byte) (answer, error) {
 	reply, err := m.cfg.Network.Ask(ctx, to, text)
 	if err != nil {
 		return answer{}, err
@@ -272,46 +293,10 @@ func (m *Manager) ask(ctx context.Context, to unkai.NodeID, q question) (answer,
 	if err := json.Unmarshal(reply, &a); err != nil {
 		return answer{}, err
 	}
-	if a.Error != "" {
+	if a.Error != "" && a.Lacks == nil {
 		return answer{}, errors.New(a.Error)
 	}
 	return a, nil
-}
-
-// announceAtOnce bounds how many nodes are told of a new topology at once.
-const announceAtOnce = 16
-
-// announce tells all nodes of a new topology. Who does not hear it now fetches
-// it later.
-func (m *Manager) announce(base, t *topology.Topology) {
-	m.mu.Lock()
-	text := m.text
-	m.mu.Unlock()
-	var others []unkai.NodeID
-	for _, n := range slices.Concat(t.Nodes, base.Nodes) {
-		if n.ID != m.cfg.Self && !slices.Contains(others, n.ID) {
-			others = append(others, n.ID)
-		}
-	}
-	if len(others) == 0 {
-		return
-	}
-	m.running.Go(func() {
-		var told sync.WaitGroup
-		defer told.Wait()
-		slots := make(chan struct{}, announceAtOnce)
-		for _, id := range others {
-			slots <- struct{}{}
-			told.Go(func() {
-				defer func() { <-slots }()
-				ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeout)
-				defer cancel()
-				if _, err := m.ask(ctx, id, question{Do: tell, Value: text}); err != nil {
-					m.cfg.Log.Debug("a node was not told of a new topology", "node", id.String(), "epoch", t.Epoch, "err", err)
-				}
-			})
-		}
-	})
 }
 
 // pause waits before the next try: others may be trying too.

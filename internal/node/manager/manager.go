@@ -74,10 +74,14 @@ type Manager struct {
 
 	rounds, learned, since atomic.Int64 // for Stats
 
+	learning sync.Mutex // so that what two tell at once is taken over once
+
 	mu     sync.Mutex // of what is below; never held while another node is asked
 	text   []byte     // the current topology, encoded
+	steps  []step     // that led to it
 	unsure bool       // it may not be what stands after a restart
 	state  decree.State
+	stands bool // the state, after a restart
 	timer  *time.Timer
 	closed bool
 }
@@ -105,16 +109,19 @@ func (m *Manager) load(first func() (topology.Topology, error)) error {
 		if err != nil {
 			return err
 		}
+		if err := t.Seal(); err != nil {
+			return err
+		}
 		return m.keep(&t, nil, false)
 	}
 	if err != nil {
 		return fmt.Errorf("read the topology: %w", err)
 	}
-	t, err := decode(b)
+	t, err := topology.Decode(b)
 	if err != nil {
 		return fmt.Errorf("read the topology: %w", err)
 	}
-	m.text = b
+	m.text = t.Encode()
 	m.current.Store(t)
 	m.since.Store(m.cfg.Now())
 	b, err = m.cfg.Decree.Load()
@@ -127,24 +134,8 @@ func (m *Manager) load(first func() (topology.Topology, error)) error {
 	if err := json.Unmarshal(b, &m.state); err != nil {
 		return fmt.Errorf("read what was promised about the next topology: %w", err)
 	}
+	m.stands = true
 	return nil
-}
-
-func decode(b []byte) (*topology.Topology, error) {
-	t := new(topology.Topology)
-	if err := json.Unmarshal(b, t); err != nil {
-		return nil, err
-	}
-	return t, t.Seal()
-}
-
-// encode is the topology as it is kept and sent.
-func encode(t *topology.Topology) ([]byte, error) {
-	b, err := json.Marshal(t)
-	if err != nil {
-		return nil, fmt.Errorf("encode the topology of epoch %d: %w", t.Epoch, err)
-	}
-	return append(b, '\n'), nil
 }
 
 // Topology is the present one. Nobody may change it.
@@ -153,19 +144,15 @@ func (m *Manager) Topology() *topology.Topology { return m.current.Load() }
 // errAsked: somebody has asked for a promise about the epoch.
 var errAsked = errors.New("another node is proposing a topology")
 
-// keep makes a decided topology the present one, durably, unless one as new is
-// known. Text is its encoding, if that is at hand. Alone says that it is decided
-// by being kept, and only if nobody has asked this manager for anything yet.
-func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
-	if err := t.Seal(); err != nil {
-		return err
+// keep makes a decided topology, which is sealed, the present one, durably, unless one as
+// new is known. Steps are how it came of the one before, if that is at hand. Alone says
+// that it is decided by being kept, and only if nobody has asked this manager for
+// anything yet.
+func (m *Manager) keep(t *topology.Topology, steps []step, alone bool) error {
+	if old := m.current.Load(); old != nil && old.Epoch >= t.Epoch && old.Cluster == t.Cluster && !alone {
+		return nil
 	}
-	if text == nil {
-		var err error
-		if text, err = encode(t); err != nil {
-			return err
-		}
-	}
+	text := t.Encode()
 	m.mu.Lock()
 	old := m.current.Load()
 	switch {
@@ -191,6 +178,7 @@ func (m *Manager) keep(t *topology.Topology, text []byte, alone bool) error {
 		m.unsure = true
 	}
 	m.text = text
+	m.remember(old, steps)
 	m.current.Store(t)
 	m.noted()
 	m.schedule()
@@ -213,29 +201,6 @@ func (m *Manager) settled() error {
 	}
 	m.unsure = false
 	return nil
-}
-
-// Learn takes notice of a decided topology.
-func (m *Manager) Learn(t *topology.Topology) error { return m.keep(t, nil, false) }
-
-// Catch fetches the topology that another node knows.
-func (m *Manager) Catch(ctx context.Context, from unkai.NodeID) error {
-	a, err := m.ask(ctx, from, question{Do: fetch})
-	if err != nil {
-		return fmt.Errorf("fetch the topology: %w", err)
-	}
-	return m.learn(a.Decided)
-}
-
-func (m *Manager) learn(text []byte) error {
-	if len(text) == 0 {
-		return nil
-	}
-	t, err := decode(text)
-	if err != nil {
-		return fmt.Errorf("learn a topology: %w", err)
-	}
-	return m.keep(t, text, false)
 }
 
 // Close ends the waiting; a scheduled flush is carried out after the next Open.

@@ -1,6 +1,8 @@
 package manager_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -185,10 +187,55 @@ func TestADiskThatFailsWhenAFlushIsDue(t *testing.T) {
 func TestASpoiledFileIsRefused(t *testing.T) {
 	good := &memory{}
 	open(t, good, func() {})
-	for _, b := range []string{"", "{", strings.Replace(string(good.b), `"epoch":1`, `"epoch":0`, 1), strings.Replace(string(good.b), `"buckets":16`, `"buckets":17`, 1)} {
+	text := former(t, good.b)
+	for i := range good.b {
+		bad := bytes.Clone(good.b)
+		bad[i] ^= 1
+		if _, err := manager.Open(config(&memory{b: bad}), first); err == nil {
+			t.Errorf("opened with another byte %d", i)
+		}
+	}
+	for _, b := range []string{"", "{", strings.Replace(text, `"epoch":1`, `"epoch":0`, 1), strings.Replace(text, `"buckets":16`, `"buckets":17`, 1)} {
 		if _, err := manager.Open(config(&memory{b: []byte(b)}), first); err == nil {
 			t.Errorf("opened %q", b)
 		}
+	}
+}
+
+// former is a topology as it was kept before there was a shorter form.
+func former(t *testing.T, b []byte) string {
+	t.Helper()
+	top, err := topology.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + "\n"
+}
+
+// A file of the former form is read, and what was promised on top of it holds.
+func TestAFormerFileIsRead(t *testing.T) {
+	f := &memory{}
+	m := open(t, f, func() {})
+	if err := m.Flush(0); err != nil {
+		t.Fatal(err)
+	}
+	f.b = []byte(former(t, f.b))
+	m = open(t, f, func() {})
+	if top := m.Topology(); top.Epoch != 2 || top.Flushed != 2 {
+		t.Errorf("%+v", top)
+	}
+	if err := m.Flush(0); err != nil {
+		t.Fatal(err)
+	}
+	if f.b[0] == '{' {
+		t.Error("it is kept in the former form")
+	}
+	if top := open(t, f, func() {}).Topology(); top.Epoch != 3 {
+		t.Errorf("%+v", top)
 	}
 }
 

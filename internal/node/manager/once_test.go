@@ -201,11 +201,11 @@ func TestATopologyThatMayBeForgotten(t *testing.T) {
 		t.Errorf("a change that may be forgotten: %v", err)
 	}
 	ask := func() string { return string(m.Serve(2, []byte(`{"do":"fetch"}`))) }
-	if got := ask(); !strings.Contains(got, "error") || strings.Contains(got, "decided") {
+	if got := ask(); !strings.Contains(got, "error") || strings.Contains(got, "whole") {
 		t.Errorf("told of it: %s", got)
 	}
 	file.breakWith(nil)
-	if got := ask(); strings.Contains(got, "error") || !strings.Contains(got, "decided") {
+	if got := ask(); strings.Contains(got, "error") || !strings.Contains(got, "whole") {
 		t.Errorf("when it stands: %s", got)
 	}
 }

@@ -111,13 +111,18 @@ func (r *Local) Get(b unkai.Bucket, hash uint64, key, dst []byte) (store.Found, 
 }
 
 // Durable waits until everything that this replica holds by now is durable.
-func (r *Local) Durable() error {
+func (r *Local) Durable() error { return r.BeginDurable()() }
+
+// BeginDurable is Durable in two steps: what it gives waits, for what is held now.
+func (r *Local) BeginDurable() (wait func() error) {
 	done := make(chan error, 1)
 	r.engine.Barrier(&store.Write{Done: durable(done)})
-	if err := <-done; err != nil {
-		return fmt.Errorf("wait for the disk: %w", err)
+	return func() error {
+		if err := <-done; err != nil {
+			return fmt.Errorf("wait for the disk: %w", err)
+		}
+		return nil
 	}
-	return nil
 }
 
 // durable hears of a barrier.
@@ -190,7 +195,9 @@ func (r *Local) Under(b unkai.Bucket, level int, nodes map[uint32]struct{}, yiel
 // gets only the others must not conclude that there was nothing.
 func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
 	top, flushed := r.topology(), unkai.Ballot(0)
-	for e, err := range r.engine.Scan(b) {
+	var e store.Entry // one for all, which yield may have for the time of the call
+	for each, err := range r.engine.Scan(b) {
+		e = each
 		if err != nil {
 			if errors.Is(err, store.ErrDamaged) && len(e.Key) > 0 && top.Space().Hash(e.Key) == e.Hash {
 				r.Examine(b, e.Hash, e.Key) // or nobody would heal it

@@ -2,95 +2,163 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"math/bits"
-	"slices"
+	"sync"
 
+	"unkai"
 	"unkai/internal/store"
 )
 
 // bulkMost is how many records are adopted together, under the locks of all their keys.
-const bulkMost = 128
+const bulkMost = 256
 
-// AdoptAll is Adopt of many records of one bucket. It costs less where this replica
-// holds nothing of most of their keys, and they come in the order of hashes and keys.
-// Each call is answered through Answered, perhaps before AdoptAll returns; they may be
-// used again when all are.
-func (r *Local) AdoptAll(calls []Call) {
-	for part := range slices.Chunk(calls, bulkMost) {
-		for _, c := range r.adoptNew(part) {
-			if r.Adopt(c) {
-				c.Answered.CallAnswered(c)
-			}
+// Adoption is that many records are being adopted.
+type Adoption struct {
+	r       *Local
+	bucket  unkai.Bucket
+	epoch   unkai.Epoch
+	probe   Call // for what is decided about each
+	adopted int
+	others  []*Call
+	due     int64 // when a sweep has something to do about those adopted together
+	left    []int
+	open    sync.WaitGroup // for what is to be durable
+	mu      sync.Mutex
+	err     error
+}
+
+// AdoptAll is Adopt of many records of one bucket, which is in an epoch. It costs less
+// where this replica holds nothing of most of their keys, and they come in the order of
+// hashes and keys. It does not wait for the disk. Keys and values must stay until Wait
+// has returned.
+func (r *Local) AdoptAll(b unkai.Bucket, at unkai.Epoch, entries []store.Entry) *Adoption {
+	a := &Adoption{r: r, bucket: b, epoch: at}
+	for len(entries) > 0 {
+		n := min(len(entries), bulkMost)
+		a.part(entries[:n])
+		entries = entries[n:]
+	}
+	return a
+}
+
+// Wait waits until all that was adopted is durable. It tells how many records were adopted
+// together, and gives the calls of the others, answered. The error is the store's: it may
+// have lost what was adopted together.
+func (a *Adoption) Wait() (adopted int, others []*Call, err error) {
+	a.open.Wait()
+	if a.err != nil {
+		return 0, a.others, fmt.Errorf("adopt: %w", a.err)
+	}
+	if a.due != 0 {
+		lower(&a.r.due[a.bucket], a.due)
+	}
+	return a.adopted, a.others, nil
+}
+
+// WriteDone implements store.Done.
+func (a *Adoption) WriteDone(w *store.Write) {
+	if w.Err != nil {
+		a.mu.Lock()
+		a.err = errors.Join(a.err, w.Err)
+		a.mu.Unlock()
+	}
+	a.open.Done()
+}
+
+// CallAnswered implements Answered.
+func (a *Adoption) CallAnswered(*Call) { a.open.Done() }
+
+// part adopts records as if there were nothing of their keys, and one by one those for
+// which that is not so, as the engine says then.
+func (a *Adoption) part(entries []store.Entry) {
+	from := len(a.others)
+	a.together(entries)
+	for _, c := range a.others[from:] {
+		a.open.Add(1)
+		if a.r.Adopt(c) {
+			a.open.Done()
 		}
 	}
 }
 
-// adoptNew adopts records as if there were nothing of their keys. It gives those that
-// have to be looked at one by one: mostly because there is something after all, as the
-// engine says then.
-func (r *Local) adoptNew(calls []Call) (left []*Call) {
-	locked := r.lockAll(calls)
-	t := &r.trees[calls[0].Bucket]
-	fresh := t.mayBulk()
-	floor := r.engine.Floor(calls[0].Bucket) // nothing is purged from here on, which would raise it
-	var bulk, refused []*Call
-	ws := make([]*store.Write, 0, len(calls))
-	for i := range calls {
-		c := &calls[i]
-		c.Status, c.Err, c.Seen, c.replica, c.Adopted = Pending, nil, 0, r, false
-		if !fresh {
-			left = append(left, c)
+// singly notes that a record has to be looked at by itself.
+func (a *Adoption) singly(t *store.Entry) {
+	a.others = append(a.others, &Call{
+		Epoch: a.epoch, Bucket: a.bucket, Hash: t.Hash, Key: t.Key,
+		Ballot: t.Record.Ballot, Item: t.Record.Item, Under: t.Record.Epoch, Answered: a,
+	})
+}
+
+func (a *Adoption) together(entries []store.Entry) {
+	r, b := a.r, a.bucket
+	locked := r.lockAll(entries)
+	defer r.unlockAll(&locked)
+	t := &r.trees[b]
+	if !r.admit(&Call{Bucket: b, Epoch: a.epoch}) || !t.mayBulk() {
+		for i := range entries {
+			a.singly(&entries[i])
+		}
+		return
+	}
+	floor := r.engine.Floor(b) // nothing is purged from here on, which would raise it
+	fit := entries[:0]
+	for i := range entries {
+		switch ok := a.fit(&entries[i], floor); {
+		case ok && len(fit) == i:
+			fit = entries[:i+1]
+		case ok:
+			fit = append(fit, entries[i])
+		}
+	}
+	a.open.Add(1)
+	a.left = store.WriteNew(r.engine, b, fit, a.left[:0], &store.Write{Done: a})
+	t.bulkDone(fit, a.left)
+	a.count(fit)
+}
+
+// nothing is what is found of a key that has no record.
+var nothing store.Found
+
+// fit makes of an entry the record that is to be written if there is nothing of its key.
+func (a *Adoption) fit(t *store.Entry, floor unkai.Ballot) bool {
+	a.probe.Ballot, a.probe.Under, a.probe.Item = t.Record.Ballot, t.Record.Epoch, t.Record.Item
+	rec, fate := a.r.adopted(&a.probe, &nothing, floor)
+	if fate != Pending {
+		a.singly(t)
+		return false
+	}
+	t.Record = rec
+	return true
+}
+
+// count goes through what was written, and what was not. The keys' locks are held.
+func (a *Adoption) count(entries []store.Entry) {
+	left := a.left
+	for i := range entries {
+		t := &entries[i]
+		if len(left) > 0 && left[0] == i {
+			left = left[1:]
+			a.singly(t)
 			continue
 		}
-		if !r.admit(c) {
-			refused = append(refused, c)
-			continue
-		}
-		rec, fate := r.adopted(c, &store.Found{}, floor)
-		if fate != Pending {
-			left = append(left, c)
-			continue
-		}
-		c.stage.Store(stageStarted)
-		c.write = store.Write{
-			Bucket: c.Bucket, Hash: c.Hash, Key: c.Key, Record: rec, Fetched: c.Fetched, Accessed: c.Accessed, Done: (*acceptance)(c),
-		}
-		bulk, ws = append(bulk, c), append(ws, &c.write)
-	}
-	store.WriteAll(r.engine, ws)
-	if fresh {
-		t.bulkDone(bulk)
-	}
-	for _, c := range bulk {
-		if c.applied() {
-			r.whole(c.Bucket, c.Key)
+		a.adopted++
+		a.r.whole(a.bucket, t.Key)
+		if due := dueOf(&t.Record); due != 0 && (a.due == 0 || due < a.due) {
+			a.due = due
 		}
 	}
-	r.unlockAll(&locked)
-	for _, c := range refused {
-		c.Answered.CallAnswered(c)
-	}
-	for _, c := range bulk {
-		switch {
-		case !c.told():
-		case errors.Is(c.Err, store.ErrConflict) || errors.Is(c.Err, store.ErrDamaged):
-			left = append(left, c)
-		default:
-			c.Answered.CallAnswered(c)
-		}
-	}
-	return left
 }
 
 // lockSet says which locks are held.
 type lockSet [locks / 64]uint64
 
-// lockAll locks the keys of some calls, in the order of the locks: nobody who holds one
+// lockAll locks the keys of some records, in the order of the locks: nobody who holds one
 // waits for one before it.
-func (r *Local) lockAll(calls []Call) (set lockSet) {
-	for i := range calls {
-		n := calls[i].Hash % locks
+func (r *Local) lockAll(entries []store.Entry) (set lockSet) {
+	for i := range entries {
+		n := entries[i].Hash % locks
 		set[n/64] |= 1 << (n % 64)
 	}
 	for i := range set.all() {

@@ -15,10 +15,6 @@ import (
 	"unkai/internal/store"
 )
 
-type counted struct{ sync.WaitGroup }
-
-func (c *counted) CallAnswered(*replica.Call) { c.Done() }
-
 // of gives so many keys of one bucket, in the order of their hashes.
 func (h *house) of(b unkai.Bucket, n int) (keys []string) {
 	for i := 0; len(keys) < n; i++ {
@@ -30,19 +26,30 @@ func (h *house) of(b unkai.Bucket, n int) (keys []string) {
 	return keys
 }
 
-// adoptAll adopts one record of each key at once, and waits.
-func (h *house) adoptAll(keys []string, of func(c *replica.Call)) []replica.Call {
-	calls := make([]replica.Call, len(keys))
-	var answered counted
-	answered.Add(len(calls))
+// adoptAll adopts one record of each key at once, and waits. It gives the calls of those
+// that could not be adopted together, by their keys.
+func (h *house) adoptAll(t *testing.T, keys []string, at unkai.Epoch, of func(c *replica.Call)) map[string]*replica.Call {
+	t.Helper()
+	entries := make([]store.Entry, len(keys))
 	for i, key := range keys {
 		c := h.call(key)
-		calls[i].Epoch, calls[i].Bucket, calls[i].Hash, calls[i].Key, calls[i].Answered = c.Epoch, c.Bucket, c.Hash, c.Key, &answered
-		of(&calls[i])
+		of(c)
+		entries[i] = store.Entry{Hash: c.Hash, Key: c.Key, Record: store.Record{
+			Ballot: c.Ballot, Promise: c.Ballot, Epoch: c.Under, Tombstone: !c.Item.Exists(), Item: c.Item,
+		}}
 	}
-	h.AdoptAll(calls)
-	answered.Wait()
-	return calls
+	adopted, others, err := h.AdoptAll(h.call(keys[0]).Bucket, at, entries).Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]*replica.Call{}
+	for _, c := range others {
+		out[string(c.Key)] = c
+	}
+	if adopted+len(out) != len(keys) {
+		t.Errorf("of %d keys %d were adopted together, and %d by themselves", len(keys), adopted, len(out))
+	}
+	return out
 }
 
 // Whatever there is of the keys, adopting many records does what adopting each does.
@@ -80,21 +87,21 @@ func TestAdoptAllIsAdoptOfEach(t *testing.T) {
 		}
 		r := rand.New(rand.NewPCG(7, 8))
 		var singly []*replica.Call
-		many := h.adoptAll(keys, func(c *replica.Call) {
+		many := h.adoptAll(t, keys, 1, func(c *replica.Call) {
 			c.Ballot, c.Under = ballot(uint64(10+r.IntN(40))), 1
 			if r.IntN(5) > 0 {
 				c.Item = unkai.Item{Value: []byte("after"), CAS: uint64(c.Ballot)}
 			}
-			if r.IntN(50) == 0 {
-				c.Epoch = 9
-			}
 			s := one.call(string(c.Key))
-			s.Epoch, s.Ballot, s.Under, s.Item = c.Epoch, c.Ballot, c.Under, c.Item
+			s.Ballot, s.Under, s.Item = c.Ballot, c.Under, c.Item
 			singly = append(singly, wait(s, one.Adopt))
 		})
 		fates := map[string]int{}
 		for i, c := range singly {
-			m := &many[i]
+			m := many[keys[i]]
+			if m == nil {
+				m = &replica.Call{Status: replica.OK, Adopted: true, Seen: c.Ballot}
+			}
 			if m.Status != c.Status || m.Adopted != c.Adopted || m.Seen != c.Seen {
 				t.Errorf("%s at %v: %d, %v, %v; by itself %d, %v, %v", keys[i], c.Ballot, m.Status, m.Adopted, m.Seen, c.Status, c.Adopted, c.Seen)
 			}
@@ -105,7 +112,7 @@ func TestAdoptAllIsAdoptOfEach(t *testing.T) {
 				t.Errorf("%s: %+v, by itself %+v", keys[i], f.Record, g.Record)
 			}
 		}
-		if len(fates) < 4 {
+		if len(fates) < 3 || len(many) < 100 || len(keys)-len(many) < 100 {
 			t.Errorf("not all that can happen has happened: %v", fates)
 		}
 		if a, b := h.Tree(bucket), one.Tree(bucket); a.Root != b.Root || a.Records != b.Records || a.Root != h.scanned(t, bucket, 3).Root() {
@@ -148,7 +155,7 @@ func TestAdoptAllBesideOthers(t *testing.T) {
 			}
 		})
 		for round := range uint64(3) {
-			h.adoptAll(keys, func(c *replica.Call) {
+			h.adoptAll(t, keys, 1, func(c *replica.Call) {
 				c.Ballot, c.Under = ballot(1000*round+10), 1
 				c.Item = unkai.Item{Value: []byte("x"), CAS: uint64(c.Ballot)}
 			})
@@ -190,7 +197,7 @@ func TestNothingIsPurgedBeneathAdoptAll(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	h.adoptAll(keys, func(c *replica.Call) {
+	h.adoptAll(t, keys, 1, func(c *replica.Call) {
 		c.Ballot, c.Under, c.Item = ballot(10), 1, unkai.Item{Value: []byte("old"), CAS: uint64(ballot(10))}
 	})
 	if c := h.read(t, keys[9]); c.Found.Record.Ballot != ballot(50) || !c.Found.Record.Tombstone {
@@ -199,4 +206,17 @@ func TestNothingIsPurgedBeneathAdoptAll(t *testing.T) {
 	if c := h.read(t, keys[0]); string(c.Buf) != "old" {
 		t.Errorf("%q", c.Buf)
 	}
+}
+
+// What another epoch brings is not adopted.
+func TestAdoptAllIsFenced(t *testing.T) {
+	houses(t, func(t *testing.T, h *house) {
+		keys := h.of(3, 10)
+		others := h.adoptAll(t, keys, 9, func(c *replica.Call) { c.Ballot, c.Under = ballot(10), 1 })
+		for _, key := range keys {
+			if c := others[key]; c == nil || c.Status != replica.Fenced {
+				t.Errorf("%s: %+v", key, c)
+			}
+		}
+	})
 }

@@ -166,7 +166,7 @@ func (h *house) sweeper(now int64, may bool, expired *[]string) *replica.Sweeper
 			if may {
 				return make([]replica.Hold, len(gone))
 			}
-			return slices.Repeat([]replica.Hold{{Held: replica.HeldAway, Node: 7}}, len(gone))
+			return slices.Repeat([]replica.Hold{{Held: replica.HeldOther, Node: 1}}, len(gone))
 		},
 		Expire: func(keys [][]byte) {
 			for _, k := range keys {
@@ -200,7 +200,7 @@ func TestPurgeLeavesAFloor(t *testing.T) {
 	if s := h.engine.Stats(); s.Tombstones != 100 || s.Items != 100 {
 		t.Fatalf("purged although it may not: %+v", s)
 	}
-	if w := s.Waiting(); len(w) != 1 || w[0].Held != replica.HeldAway || w[0].Node != 7 || w[0].Items != 100 || w[0].Bytes < 100*6 {
+	if w := s.Waiting(); len(w) != 1 || w[0].Held != replica.HeldOther || w[0].Node != 1 || w[0].Items != 100 || w[0].Bytes < 100*6 {
 		t.Errorf("what waits is said to be %+v", w)
 	}
 	s.Level = h.sweeper(0, true, nil).Level

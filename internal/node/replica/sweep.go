@@ -31,6 +31,8 @@ type Sweeper struct {
 	// makes up for them, so that they may be forgotten, and what the others wait for;
 	// see docs/decisions/0016.
 	Level func(ctx context.Context, b unkai.Bucket, gone []Gone) []Hold
+	// Alive reports whether a node seems to be; nil: all are.
+	Alive func(unkai.NodeID) bool
 	// Now is the clock, in milliseconds since 1970.
 	Now func() int64
 	// Failed hears of a bucket that could not be swept; it is tried again.
@@ -41,8 +43,8 @@ type Sweeper struct {
 
 const (
 	// sweepAgain is after what time a bucket is looked at again at the earliest, and
-	// sweepLater at the latest when there was nothing to be done about what is due:
-	// some replica is away.
+	// sweepLater at the latest when there was nothing to be done about what is due,
+	// because some replica is away, say, and that is still so.
 	sweepAgain = 10 * time.Second
 	sweepLater = 80 * time.Second
 
@@ -55,12 +57,17 @@ const (
 
 // expect notes when a record just written will want a sweep of its bucket.
 func (r *Local) expect(b unkai.Bucket, rec *store.Record) {
-	switch {
-	case rec.Tombstone || rec.Ballot == 0:
-		lower(&r.due[b], 1)
-	case rec.Item.Expiry != 0:
-		lower(&r.due[b], rec.Item.Expiry)
+	if due := dueOf(rec); due != 0 {
+		lower(&r.due[b], due)
 	}
+}
+
+// dueOf is when a sweep has something to do about a record, 0 for never.
+func dueOf(rec *store.Record) int64 {
+	if rec.Tombstone || rec.Ballot == 0 {
+		return 1
+	}
+	return rec.Item.Expiry
 }
 
 // lower sets v to at most to, where 0 means never.
@@ -82,8 +89,8 @@ func (r *Local) Flushed() {
 
 // Run sweeps until the context ends.
 func (s *Sweeper) Run(ctx context.Context) {
-	next := make([]time.Time, len(s.Replica.due))
-	wait := make([]time.Duration, len(next))
+	last := make([]time.Time, len(s.Replica.due))
+	wait := make([]time.Duration, len(last))
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -94,7 +101,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 		}
 		for b := range s.Replica.due {
 			due, start := s.Replica.due[b].Load(), time.Now()
-			if due == 0 || due > s.Now() || start.Before(next[b]) {
+			rested := start.Sub(last[b])
+			if due == 0 || due > s.Now() || rested < wait[b] && (rested < sweepAgain || !s.over(unkai.Bucket(b))) {
 				continue
 			}
 			vain, err := s.sweep(ctx, unkai.Bucket(b))
@@ -104,7 +112,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 			if wait[b] = min(2*wait[b], sweepLater); !vain || wait[b] == 0 {
 				wait[b] = sweepAgain
 			}
-			next[b] = start.Add(wait[b])
+			last[b] = start
 			if !rest(ctx, sweepRest*time.Since(start)) {
 				return
 			}

@@ -2,7 +2,11 @@ package replica
 
 import (
 	"context"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"unkai"
 	"unkai/internal/core/topology"
@@ -43,7 +47,7 @@ func TestWhoMayNotPurgeNowComesAgain(t *testing.T) {
 	if sweep(); e.Stats().Tombstones != 1 || r.due[b].Load() == 0 {
 		t.Errorf("%d tombstones, due at %d", e.Stats().Tombstones, r.due[b].Load())
 	}
-	r.trees[b].bulkDone(nil)
+	r.trees[b].bulkDone(nil, nil)
 	if sweep(); e.Stats().Tombstones != 0 || r.due[b].Load() != 0 {
 		t.Errorf("%d tombstones, due at %d", e.Stats().Tombstones, r.due[b].Load())
 	}
@@ -100,4 +104,76 @@ func TestNoFloorOutOfReach(t *testing.T) {
 			t.Errorf("%s: the floor is %v", c.key, floor)
 		}
 	}
+}
+
+// A tombstone that waits for a node is looked at again soon after that has come back, and
+// not only when the sweeper, which comes less and less often, would.
+func TestWhoComesBackIsNotWaitedForAnyLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, err := memory.Open(memory.Config{Buckets: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = e.Close() }()
+		top := threeNodes(t)
+		r := New(e, 1, func() *topology.Topology { return top })
+		hash := top.Space().Hash([]byte("key"))
+		b := top.Space().Bucket(hash)
+		if c := (&Call{Epoch: top.Route(b).Epoch, Bucket: b, Hash: hash, Key: []byte("key"), Ballot: 1 << 32}); !r.Accept(c) || c.Status != OK {
+			t.Fatalf("%+v", c)
+		}
+		var alive atomic.Bool
+		s := &Sweeper{
+			Replica: r, Now: func() int64 { return 1 << 40 }, Alive: func(id unkai.NodeID) bool { return id != 2 || alive.Load() },
+			Level: func(_ context.Context, _ unkai.Bucket, gone []Gone) []Hold {
+				if alive.Load() {
+					return make([]Hold, len(gone))
+				}
+				return slices.Repeat([]Hold{{HeldAway, 2}}, len(gone))
+			},
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.Run(ctx); close(ended) }()
+		time.Sleep(10*sweepLater + sweepAgain) // as rarely as can be, and not just before a sweep
+		if w := s.Waiting(); len(w) != 1 || w[0].Hold != (Hold{HeldAway, 2}) || w[0].Items != 1 {
+			t.Errorf("while it is away: %+v", w)
+		}
+		alive.Store(true)
+		if w := s.Waiting(); len(w) != 1 || w[0].Held != HeldSoon {
+			t.Errorf("when it is back: %+v", w)
+		}
+		time.Sleep(sweepAgain + 2*sweepEvery)
+		if n := e.Stats().Tombstones; n != 0 {
+			t.Errorf("%d tombstones are left", n)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// threeNodes is a topology of three nodes that hold everything.
+func threeNodes(t *testing.T) *topology.Topology {
+	t.Helper()
+	top := topology.New(7, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	for id := unkai.NodeID(2); id <= 3; id++ {
+		var err error
+		if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	top, err := top.Attach(2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]unkai.Bucket, top.Buckets)
+	for b := range all {
+		all[b] = unkai.Bucket(b)
+	}
+	top = top.Proceed(all, nil, len(all), nil)
+	top = top.Proceed(nil, all, len(all), nil)
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	return &top
 }

@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/merkle"
+	"unkai/internal/store"
 )
 
 // tree is what this node's replica of one bucket sums up to. It is kept with every
@@ -94,15 +95,18 @@ func (t *tree) mayBulk() bool {
 	return true
 }
 
-// bulkDone ends an adoption of many records, and counts those that were new.
-func (t *tree) bulkDone(calls []*Call) {
+// bulkDone ends an adoption of many records, and counts all but those that are left.
+func (t *tree) bulkDone(entries []store.Entry, left []int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bulk--
-	for _, c := range calls {
-		if c.applied() {
-			t.count(c.Hash, c.Key, 0, c.write.Record.Ballot)
+	for i := range entries {
+		if len(left) > 0 && left[0] == i {
+			left = left[1:]
+			continue
 		}
+		e := &entries[i]
+		t.count(e.Hash, e.Key, 0, e.Record.Ballot)
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	HeldMove              // its bucket is on its way, or just was
 	HeldAway              // a replica is away, or did not answer
 	HeldOther             // a replica may hold something older, which repair will find
+	HeldLost              // a replica was lost, and nobody has its place yet
+	HeldSoon              // what it waited for is over: the next sweep will see
 )
 
 // Hold is why a tombstone may not be forgotten, and by which node.
@@ -58,15 +60,44 @@ func (w *waiting) set(b unkai.Bucket, kept map[Hold]Waits) {
 func (s *Sweeper) Waiting() []Waits {
 	all := map[Hold]Waits{}
 	s.waiting.mu.Lock()
-	for _, kept := range s.waiting.buckets {
-		for _, w := range kept {
-			count(all, w.Hold, w.Items, w.Bytes)
+	for b, kept := range s.waiting.buckets {
+		for hold, w := range kept {
+			if s.ended(b, hold) {
+				hold = Hold{Held: HeldSoon}
+			}
+			count(all, hold, w.Items, w.Bytes)
 		}
 	}
 	s.waiting.mu.Unlock()
 	return slices.SortedFunc(maps.Values(all), func(a, b Waits) int {
 		return cmp.Or(cmp.Compare(b.Items, a.Items), cmp.Compare(a.Held, b.Held), cmp.Compare(a.Node, b.Node))
 	})
+}
+
+// over reports whether something that a bucket's tombstones waited for is over.
+func (s *Sweeper) over(b unkai.Bucket) bool {
+	s.waiting.mu.Lock()
+	defer s.waiting.mu.Unlock()
+	for hold := range s.waiting.buckets[b] {
+		if s.ended(b, hold) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended reports whether a reason not to forget tombstones of a bucket is one no more.
+func (s *Sweeper) ended(b unkai.Bucket, h Hold) bool {
+	route := s.Replica.topology().Route(b)
+	member := slices.Contains(route.Members, h.Node)
+	switch h.Held {
+	case HeldAway:
+		return !member || s.Alive == nil || s.Alive(h.Node)
+	case HeldMove:
+		return !route.Moving
+	default: // nodes may differ for long: it is the one that lacks something who looks
+		return !member
+	}
 }
 
 func count(to map[Hold]Waits, h Hold, items, bytes int64) {

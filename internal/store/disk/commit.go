@@ -70,10 +70,11 @@ func (e *Engine) commit() bool {
 	e.barriers, e.jobs, e.underway = writeList{}, nil, barriers
 	e.mu.Unlock()
 	group := e.dirty.Swap(0)
-	if group == 0 && barriers == nil && len(jobs) == 0 {
+	runs := e.runs.some()
+	if group == 0 && !runs && barriers == nil && len(jobs) == 0 {
 		return false
 	}
-	if group != 0 {
+	if group != 0 || runs {
 		if err := e.writeGroup(group); err != nil {
 			e.fail(err)
 			return false
@@ -123,10 +124,21 @@ func (e *Engine) writeGroup(mask uint64) error {
 		s := &e.shards[bits.TrailingZeros64(m)]
 		s.mu.Lock()
 		e.total.add(s.take())
-		p := s.flight()
 		s.mu.Unlock()
+	}
+	// After the shards: whatever has come after a record of a run is in its group, or in a
+	// later one. And before them in the batch: it is what stays.
+	var fresh counts
+	for _, r := range e.runs.take() {
+		if err := r.appendTo(b); err != nil {
+			return fmt.Errorf("writing a record: %w", err)
+		}
+		fresh.add(r.counts)
+	}
+	e.total.add(fresh)
+	for m := mask; m != 0; m &= m - 1 {
 		// Nobody changes the bytes of a group under way.
-		if err := e.encode(b, p); err != nil {
+		if err := e.encode(b, e.shards[bits.TrailingZeros64(m)].flight()); err != nil {
 			return err
 		}
 	}
@@ -142,6 +154,10 @@ func (e *Engine) writeGroup(mask uint64) error {
 	if err := e.once(b); err != nil {
 		return err
 	}
+	if fresh != (counts{}) {
+		e.shift(func(c *counts) { c.add(fresh) })
+	}
+	e.runs.landed() // first: what is in the shards came later
 	for m := mask; m != 0; m &= m - 1 {
 		s := &e.shards[bits.TrailingZeros64(m)]
 		s.mu.Lock()
@@ -149,6 +165,10 @@ func (e *Engine) writeGroup(mask uint64) error {
 		s.mu.Unlock()
 		e.waiting.Add(-sum)
 		tell(w, nil)
+	}
+	for _, r := range e.runs.told() {
+		e.waiting.Add(-r.weight)
+		r.told.end(nil)
 	}
 	return nil
 }

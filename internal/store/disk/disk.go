@@ -136,6 +136,7 @@ type Engine struct {
 	floors []atomic.Uint64 // by bucket, as the next two
 	gens   []atomic.Uint32 // counts drops: what is cached of an older one is void
 	gates  []atomic.Pointer[gate]
+	runs   runs
 
 	dirty   atomic.Uint64 // shards in which something gathers
 	waiting atomic.Int64  // weight of all writes that wait

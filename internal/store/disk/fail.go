@@ -47,6 +47,9 @@ func (e *Engine) fail(err error) {
 			tell(flight, cause)
 			tell(gather, cause)
 		}
+		for _, r := range e.runs.abandon() {
+			r.told.end(cause)
+		}
 		e.mu.Lock()
 		waiting, underway := e.barriers.first, e.underway
 		e.barriers, e.underway = writeList{}, nil

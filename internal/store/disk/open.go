@@ -34,6 +34,7 @@ func Open(cfg Config) (*Engine, error) {
 		floors: make([]atomic.Uint64, cfg.Buckets),
 		gens:   make([]atomic.Uint32, cfg.Buckets),
 		gates:  make([]atomic.Pointer[gate], cfg.Buckets),
+		runs:   runs{of: make([]atomic.Pointer[[]*run], cfg.Buckets)},
 
 		awake:      make(chan struct{}, 1),
 		brokenDown: make(chan struct{}),

@@ -35,7 +35,6 @@ type pendingEntry struct {
 	kind     store.Kind // none: the record goes away
 	dead     bool       // replaced by a later one
 	fetched  bool
-	cold     bool // not for the cache
 }
 
 // purge reports whether the record goes away.

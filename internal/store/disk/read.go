@@ -38,6 +38,12 @@ func (e *Engine) Get(b unkai.Bucket, hash uint64, key, dst []byte, a store.Acces
 			s.mu.Unlock()
 			return e.found(f, key, dst, start)
 		}
+		if rec := e.runs.find(b, hash, key); rec != nil {
+			s.hits++
+			dst = append(dst, rec...)
+			s.mu.Unlock()
+			return e.found(store.Found{Unsynced: true}, key, dst, start)
+		}
 		if slot := s.cache.find(n, key); slot >= 0 {
 			t := s.cache.at(slot)
 			f := store.Found{Fetched: t.has(markFetched), Accessed: t.accessed()}
@@ -111,6 +117,8 @@ func (e *Engine) Head(b unkai.Bucket, hash uint64, key []byte) (store.Found, err
 				s.mu.Unlock()
 				return store.Found{Unsynced: true}, nil
 			}
+		} else if rec := e.runs.find(b, hash, key); rec != nil {
+			f, raw = store.Found{Unsynced: true}, rec
 		} else if slot := s.cache.find(n, key); slot >= 0 {
 			t := s.cache.at(slot)
 			f, raw = store.Found{Fetched: t.has(markFetched), Accessed: t.accessed()}, t.record()
@@ -225,6 +233,13 @@ func (e *Engine) current(s *shard, w *store.Write, mixed uint64) (name, state, e
 		n := name{mixed, e.gens[w.Bucket].Load(), w.Bucket}
 		if st, ok := s.known(n, w.Key); ok {
 			return n, st, nil
+		}
+		if raw := e.runs.find(w.Bucket, w.Hash, w.Key); raw != nil {
+			rec, err := store.DecodeRecord(w.Key, raw)
+			if err != nil {
+				err = e.damage(w.Key, err)
+			}
+			return n, state{rec.Ballot, rec.Promise, rec.Kind(), len(rec.Item.Value)}, err
 		}
 		s.miss++
 		version := s.versions[versionOf(mixed)]

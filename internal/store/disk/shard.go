@@ -106,9 +106,6 @@ func (s *shard) settle(gens []atomic.Uint32) (*store.Write, int64) {
 		if s.gather().find(n, key) != nil {
 			continue // it is replaced already; that one will come here
 		}
-		if t.cold {
-			continue // there was nothing of it to be replaced
-		}
 		if !t.purge() {
 			s.cache.put(n, key, p.recordOf(t), about{
 				ballot: t.ballot, kind: t.kind, valueLen: int(t.valueLen),

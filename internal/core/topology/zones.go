@@ -1,0 +1,44 @@
+package topology
+
+import (
+	"math"
+	"slices"
+
+	"unkai"
+)
+
+// ZoneSpan is how many whole zones may fail, whichever they are, before some bucket cannot
+// be read and written: before a change, while it runs and afterwards.
+type ZoneSpan struct{ Before, During, After int }
+
+// zoneSpan is nil where no two zones have names.
+func zoneSpan(before, during, after *Topology, loads []Load) *ZoneSpan {
+	alive := func(id unkai.NodeID) bool {
+		return !slices.ContainsFunc(loads, func(l Load) bool { return l.Node == id && !l.Alive })
+	}
+	named := 0
+	span := func(t *Topology) int {
+		h := t.Health(alive)
+		named = max(named, len(h.Zones))
+		return min(h.Writes.Zones, h.Reads.Zones)
+	}
+	out := ZoneSpan{span(before), span(during), span(after)}
+	if named < 2 {
+		return nil
+	}
+	return &out
+}
+
+// uneven is how far, as a part of its ideal, a node's share may be from it.
+const uneven = 0.05
+
+// Uneven are the nodes whose share will be further from what their weight asks for than it
+// should be, because replicas have to be in different zones.
+func (p *Plan) Uneven() (out []Share) {
+	for _, s := range p.Nodes {
+		if far := math.Abs(float64(s.After) - s.Ideal); far > 1 && far > uneven*s.Ideal {
+			out = append(out, s)
+		}
+	}
+	return out
+}
