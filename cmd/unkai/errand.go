@@ -252,15 +252,7 @@ func (g *going) run(ctx context.Context, wish admin.Wish) error {
 	if err != nil {
 		return err
 	}
-	if g.json {
-		err = g.o.printJSON(done)
-	} else {
-		err = g.o.print("%s", describeEnded(&done))
-	}
-	if err == nil && done.State != admin.JobDone {
-		err = fmt.Errorf("job %d was %s", done.ID, done.State)
-	}
-	return err
+	return g.o.account(&done, g.json)
 }
 
 func (g *going) post(ctx context.Context, path string, v, answer any) error {

@@ -22,6 +22,7 @@ type outside struct {
 	out, err io.Writer
 	env      func(string) (string, bool)
 	terminal bool // err is a person's
+	drawn    int  // lines that redraw has written last
 	// signals begins to catch SIGINT and SIGTERM, until release.
 	signals func() (caught <-chan os.Signal, release func())
 	start   func(context.Context, node.Config) (running, error)

@@ -52,7 +52,7 @@ type join struct {
 type settled struct {
 	Epoch   unkai.Epoch    `json:"epoch"`
 	Buckets []unkai.Bucket `json:"buckets"`
-	Bytes   []int64        `json:"bytes"` // of each of them
+	Bytes   []int64        `json:"bytes"` // of each of them; less than none: not counted
 	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
 	Clients bool           `json:"clients,omitempty"` // wait at that node, or did a moment ago
 }

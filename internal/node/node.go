@@ -80,6 +80,7 @@ type Node struct {
 	done         chan struct{}
 	failed       chan error
 	sight        sight
+	progress     progress
 	flushed      atomic.Uint32 // the flush that was noticed last, see flushedAnew
 	prospects    prospects
 	mu           sync.Mutex

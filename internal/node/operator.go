@@ -271,7 +271,7 @@ func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, err
 		if order.Job != 0 && (t.Job == nil || t.Job.ID != order.Job) {
 			return topology.Topology{}, fmt.Errorf("%w: job %d does not run", admin.ErrConflict, order.Job)
 		}
-		next, err := steer(t, order, away)
+		next, err := steer(t, order, o.n.cfg.Now(), away)
 		if err != nil && !errors.Is(err, admin.ErrBadRequest) {
 			err = fmt.Errorf("%w: %s", admin.ErrConflict, strings.TrimPrefix(err.Error(), "topology: "))
 		}
@@ -283,12 +283,12 @@ func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, err
 	return o.n.describeJobs(next), nil
 }
 
-func steer(t *topology.Topology, o admin.Order, away []unkai.NodeID) (topology.Topology, error) {
+func steer(t *topology.Topology, o admin.Order, now int64, away []unkai.NodeID) (topology.Topology, error) {
 	switch o.Do {
 	case "pause":
-		return t.Pause()
+		return t.Pause(now)
 	case "resume":
-		return t.Resume()
+		return t.Resume(now)
 	case "cancel":
 		return t.Cancel(away...)
 	case "throttle":

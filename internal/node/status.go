@@ -80,7 +80,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	p := n.pacer.State()
 	s.Copying = admin.Copying{Speed: p.Speed, Limit: p.Rate, Strain: p.Strain}
 	if s.Job != nil && p.Rate > 0 {
-		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow}}
+		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow && len(n.crammed(top)) == 0}}
 	}
 	return s
 }

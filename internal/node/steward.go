@@ -66,6 +66,7 @@ func (n *Node) runSteward(ctx context.Context) {
 		}
 		top := n.topology()
 		s.watch(top)
+		n.progress.note(top, n.cfg.Now())
 		if top.Epoch != s.epoch || s.since.IsZero() {
 			s.epoch, s.since = top.Epoch, time.Now()
 		}

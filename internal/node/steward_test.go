@@ -54,7 +54,7 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 			t.Errorf("a minute later: %v, early %v", d, early())
 		}
 		s.since = time.Now()
-		if top, err = top.Pause(); err != nil {
+		if top, err = top.Pause(1); err != nil {
 			t.Fatal(err)
 		}
 		top.Sets = nil // nothing moves
