@@ -12,8 +12,8 @@ import (
 
 // The versions of what travels after the handshake that this node can speak.
 const (
-	oldestVersion = 1
-	newestVersion = 1
+	oldestVersion = 2
+	newestVersion = 2
 )
 
 // lane is what a connection is for.
