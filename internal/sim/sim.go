@@ -228,6 +228,7 @@ func (w *World) live() {
 	w.complete()
 	w.turnUp()
 	w.converge()
+	w.verify()
 	w.readAll()
 	w.later(0, "tally", w.tally)
 	w.name()
