@@ -94,7 +94,7 @@ func TestPlanShowsEverything(t *testing.T) {
 	}
 	has(t, "stdout", s.out.String(), "detach 00000000000000bb: 10 buckets move, as 12 new replicas, about 3.0 KiB (estimated", "nobody alive",
 		"10 → 16", "100.0 %", "removed", "any 1 node before, no node while it runs, no node after", "any 2 zones before, any 1 zone while it runs, no zone after", "3:2:2 before, 2:2:2 after",
-		"1m15s at least, at 1.0 MiB a second", "WARNING:   afterwards 0 nodes may fail")
+		"about 1m15s, at the throttle: 1.0 MiB a second", "WARNING:   afterwards 0 nodes may fail")
 	if f.asked("POST /v1/jobs") > 0 {
 		t.Error("a plan began a job")
 	}
@@ -147,6 +147,7 @@ func TestErrandsAskFirst(t *testing.T) {
 		{"", false, "--json --yes", 0, 1, ""},
 		{"", false, "--yes --wait", 0, 1, ""},
 		{"", true, "--yes --wait", 0, 1, "50 %"},
+		{"", true, "--yes --wait", 0, 1, "waits for 5 buckets"},
 	} {
 		f := fake(t, willing)
 		s := newStage()
@@ -219,7 +220,7 @@ func TestJobs(t *testing.T) {
 	has(t, "stdout", s.out.String(), "throttle: 1.0 MiB a second", "job 4, running: detach 00000000000000bb", "50 %", "6 of 12 replicas", "1m30s left",
 		"slowed: node 00000000000000cc may bring 4.0 MiB a second: clients wait 2.3 times as long", "node 00000000000000dd may bring 1.0 MiB a second: the disk",
 		"node 00000000000000ee may bring 1.0 MiB a second: it tries",
-		"waits for 5 buckets", "let 00000000000000aa weigh 3", "4s", "1 replicas, 10 B", "1 replicas, 11 B", "done, by itself")
+		"waits for 5 buckets", "let 00000000000000aa weigh 3", "4s", "1 replica, 10 B", "1 replica, 11 B", "done, by itself")
 	s = newStage()
 	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, `{"ended":[]}`)); code != 0 || s.out.String() != "no job is running\n" {
 		t.Errorf("%d %s", code, s.out.String())

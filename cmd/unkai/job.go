@@ -78,7 +78,7 @@ func (o *outside) meant(ctx context.Context, address, do string, asJSON bool) (i
 	if j.Auto {
 		by = ", which has begun by itself"
 	}
-	what := fmt.Sprintf("%s job %d, %s%s", do, j.ID, title(j.Kind, j.Nodes, j.Weight, j.Zone), by)
+	what := fmt.Sprintf("%s job %d, %s%s", do, j.ID, title(j.Kind, called(j.Nodes, j.Peers), j.Weight, j.Zone), by)
 	if !o.terminal {
 		return j.ID, o.print("%s\n", what)
 	}
@@ -97,5 +97,9 @@ func (o *outside) steer(ctx context.Context, address string, order admin.Order, 
 		return o.print("%s", body)
 	}
 	j.Ended = nil
-	return o.print("%s", describeJobs(&j))
+	next := ""
+	if order.Do == "cancel" {
+		next = afterCancel
+	}
+	return o.print("%s%s", describeJobs(&j), next)
 }

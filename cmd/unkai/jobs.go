@@ -15,25 +15,35 @@ import (
 )
 
 func (o *outside) jobsCommand() *cobra.Command {
-	return o.asking(&cobra.Command{
+	wait := false
+	cmd := o.askingFor(0, &cobra.Command{
 		Use:   "jobs",
 		Short: "Show the job that runs, and the last ones",
-		Long: `Show the job that runs: how far it is, how long it will take if it goes on as so far,
-and what it waits for. Then the last ones that have ended, with what was planned and
-what has moved.`,
-		Example: "  unkai jobs\n  unkai jobs --json",
+		Long: `Show the job that runs: how far it is, how long it will take if it goes on as in the
+last half minute, and what it waits for. Then the last ones that have ended, with what
+was planned and what has moved. With --wait it watches the job that runs until that has
+ended; the exit code is 1 if it was cancelled.`,
+		Example: "  unkai jobs\n  unkai jobs --wait\n  unkai jobs --json",
 		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, address string, asJSON bool, _ []string) error {
 		var j admin.Jobs
-		body, err := page(ctx, address, "/v1/jobs", &j)
-		if err != nil {
+		body, err := o.within(ctx, address, "/v1/jobs", &j)
+		switch {
+		case err != nil:
 			return err
-		}
-		if asJSON {
+		case wait && j.Running != nil:
+			done, err := o.await(ctx, address, j.Running.ID)
+			if err != nil {
+				return err
+			}
+			return o.account(&done, asJSON)
+		case asJSON:
 			return o.print("%s", body)
 		}
 		return o.print("%s", describeJobs(&j))
 	})
+	cmd.Flags().BoolVar(&wait, "wait", false, "watch the job that runs, and wait until it has ended")
+	return cmd
 }
 
 // describeJobs writes jobs for people.
@@ -54,22 +64,45 @@ func describeJobs(j *admin.Jobs) string {
 	t.row("JOB", "WHAT", "BEGAN", "TOOK", "PLANNED", "MOVED", "OUTCOME")
 	for i := len(j.Ended) - 1; i >= 0; i-- {
 		e := &j.Ended[i]
-		took := span(float64(e.Ended-e.Begun) / 1000)
 		outcome := e.State
 		if e.Auto {
 			outcome += ", by itself"
 		}
-		t.row(strconv.Itoa(e.ID), title(e.Kind, e.Nodes, e.Weight, e.Zone), time.UnixMilli(e.Begun).UTC().Format(time.RFC3339), took, moved(e.Planned), moved(e.Moved), outcome)
+		t.row(strconv.Itoa(e.ID), title(e.Kind, called(e.Nodes, e.Peers), e.Weight, e.Zone), time.UnixMilli(e.Begun).UTC().Format(time.RFC3339), took(e), planned(e), moved(e.Moved), outcome)
 	}
 	fmt.Fprintf(&b, "\n%s", t)
 	return b.String()
 }
 
-func moved(a admin.Amount) string { return fmt.Sprintf("%d replicas, %s", a.Replicas, amount(a.Bytes)) }
+func moved(a admin.Amount) string {
+	return fmt.Sprintf("%s, %s", several(a.Replicas, "replica"), amount(a.Bytes))
+}
+
+// planned is what a job was thought to move, and for how long.
+func planned(j *admin.Job) string {
+	if j.Expected == 0 {
+		return moved(j.Planned)
+	}
+	return moved(j.Planned) + ", about " + span(j.Expected)
+}
+
+// took is for how long a job that has ended went on, beside its pauses.
+func took(j *admin.Job) string {
+	s := span(max(0, float64(j.Ended-j.Begun)/1000-j.Rested))
+	if j.Rested > 0 {
+		s += " and " + span(j.Rested) + " paused"
+	}
+	return s
+}
+
+// afterCancel is what can be done next.
+const afterCancel = `What was brought stays where it went. Next: unkai rebalance makes the shares even again,
+unkai detach takes out a node that got some; one that got none waits for unkai attach.
+`
 
 func describeRunning(j *admin.Job) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "job %d, %s: %s\n  %s\n", j.ID, j.State, title(j.Kind, j.Nodes, j.Weight, j.Zone), progress(j))
+	fmt.Fprintf(&b, "job %d, %s: %s\n  %s\n", j.ID, j.State, title(j.Kind, called(j.Nodes, j.Peers), j.Weight, j.Zone), progress(j))
 	for _, w := range j.Waits {
 		fmt.Fprintf(&b, "  waits for %s\n", w)
 	}
@@ -93,7 +126,24 @@ func slowed(s *admin.Slowed) string {
 
 // describeEnded is the account of a job.
 func describeEnded(j *admin.Job) string {
-	return fmt.Sprintf("job %d is %s after %s: planned %s, moved %s\n", j.ID, j.State, span(float64(j.Ended-j.Begun)/1000), moved(j.Planned), moved(j.Moved))
+	text := fmt.Sprintf("job %d is %s after %s: planned %s, moved %s\n", j.ID, j.State, took(j), planned(j), moved(j.Moved))
+	if j.State == admin.JobCancelled {
+		text += afterCancel
+	}
+	return text
+}
+
+// account tells how a job that was waited for has ended.
+func (o *outside) account(j *admin.Job, asJSON bool) (err error) {
+	if asJSON {
+		err = o.printJSON(j)
+	} else {
+		err = o.print("%s", describeEnded(j))
+	}
+	if err == nil && j.State != admin.JobDone {
+		err = fmt.Errorf("job %d was %s", j.ID, j.State)
+	}
+	return err
 }
 
 // bar shows how much of something is done, from 0 to 1.
@@ -105,12 +155,15 @@ func bar(done float64) string {
 
 // progress is a bar and figures, in one line.
 func progress(j *admin.Job) string {
-	line := fmt.Sprintf("%s  %d of %d replicas, %s", bar(j.Progress), j.Moved.Replicas, j.Planned.Replicas, amount(j.Moved.Bytes))
+	line := fmt.Sprintf("%s  %d of %s, %s", bar(j.Progress), j.Moved.Replicas, several(j.Planned.Replicas, "replica"), amount(j.Moved.Bytes))
 	if j.Rate >= 1 {
 		line += ", " + amount(int64(j.Rate)) + " a second"
 	}
 	if j.Left > 0 {
 		line += ", " + span(j.Left) + " left"
+	}
+	if j.Expected > 0 {
+		line += fmt.Sprintf(" (planned: about %s in all)", span(j.Expected))
 	}
 	return line
 }
@@ -139,11 +192,7 @@ func (o *outside) await(ctx context.Context, address string, id int) (admin.Job,
 			}
 		}
 		if j := jobs.Running; j != nil && j.ID == id {
-			line := progress(j)
-			if j.State != admin.JobRunning {
-				line += ", " + j.State
-			}
-			o.redraw(line)
+			o.redraw(strings.Split(strings.TrimSuffix(describeRunning(j), "\n"), "\n")...)
 		} else if err == nil && len(jobs.Ended) > 0 && jobs.Ended[0].ID > id {
 			return admin.Job{}, fmt.Errorf("job %d has ended, and so many others since that nobody remembers how", id)
 		}
@@ -194,13 +243,6 @@ func (o *outside) within(ctx context.Context, address, path string, v any) ([]by
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	return page(ctx, address, path, v)
-}
-
-// redraw replaces the last line of a terminal.
-func (o *outside) redraw(line string) {
-	if o.terminal {
-		o.complain("\r\x1b[K%s", line)
-	}
 }
 
 func (o *outside) placementCommand() *cobra.Command {

@@ -38,31 +38,33 @@ func describePlan(p *admin.Plan) string {
 		return p.Already + "\n"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d buckets move, as %d new replicas, about %s (estimated from what each node holds)\n",
-		title(p.Kind, p.Nodes, p.Weight, p.Zone), p.Moves.Buckets, p.Moves.Replicas, amount(p.Moves.Bytes))
+	move := "move"
+	if p.Moves.Buckets == 1 {
+		move = "moves"
+	}
+	fmt.Fprintf(&b, "%s: %s %s, as %s, about %s (estimated from what each node holds)\n",
+		title(p.Kind, called(p.Nodes, p.Peers), p.Weight, p.Zone), several(p.Moves.Buckets, "bucket"), move, several(p.Moves.Replicas, "new replica"), amount(p.Moves.Bytes))
 	if len(p.Flows) > 0 {
 		t := newTable()
 		t.row("FROM", "TO", "BUCKETS", "BYTES")
 		for _, f := range p.Flows {
-			if f.From == "" {
-				f.From = "nobody alive"
+			from := "nobody alive"
+			if f.From != "" {
+				from = at(f.From, f.FromPeer)
 			}
-			t.row(f.From, f.To, f.Buckets, amount(f.Bytes))
+			t.row(from, at(f.To, f.ToPeer), f.Buckets, amount(f.Bytes))
 		}
 		fmt.Fprintf(&b, "\n%s", t)
 	}
 	t := newTable()
-	t.row("NODE", "PEER", "WEIGHT", "REPLICAS", "OF ITS SHARE", "BYTES", "AT MOST", "")
+	t.row("NODE", "PEER", "WEIGHT", "REPLICAS", "OF ITS SHARE", "KEYS AND VALUES", "STORE", "AT MOST", "")
 	for _, s := range p.Shares {
-		part, note := "-", ""
-		if s.Ideal > 0 {
-			part = fmt.Sprintf("%.1f %%", 100*float64(s.After)/s.Ideal)
-		}
+		note := ""
 		if s.State != "attached" {
 			note = s.State
 		}
-		t.row(s.Node, s.Peer, s.Weight, fmt.Sprintf("%d → %d", s.Before, s.After), part,
-			fmt.Sprintf("%s → %s", amount(s.Bytes.Before), amount(s.Bytes.After)), amount(s.Bytes.Peak), note)
+		t.row(s.Node, s.Peer, s.Weight, fmt.Sprintf("%d → %d", s.Before, s.After), part(s.Before, s.IdealBefore)+" → "+part(s.After, s.Ideal),
+			amount(s.Bytes.Before)+" → "+amount(s.Bytes.After), stored(s.Store.Before)+" → "+stored(s.Store.After), stored(s.Store.Peak), note)
 	}
 	fmt.Fprintf(&b, "\n%s\n", t)
 	fmt.Fprintf(&b, "may fail:  %s before, %s while it runs, %s after\n", mayFail(p.Survives.Before), mayFail(p.Survives.During), mayFail(p.Survives.After))
@@ -73,21 +75,73 @@ func describePlan(p *admin.Plan) string {
 	if q.Before != q.After {
 		fmt.Fprintf(&b, "N:R:W:     %d:%d:%d before, %d:%d:%d after\n", q.Before.N, q.Before.R, q.Before.W, q.After.N, q.After.R, q.After.W)
 	}
-	if p.Throttle > 0 {
-		fmt.Fprintf(&b, "time:      %s at least, at %s a second for each node\n", span(p.Seconds), amount(p.Throttle))
-	} else {
-		fmt.Fprintf(&b, "time:      as long as it takes: there is no throttle (unkai job throttle)\n")
-	}
+	fmt.Fprintf(&b, "time:      %s\n", lasts(p))
 	for _, w := range p.Warnings {
 		fmt.Fprintf(&b, "WARNING:   %s\n", w)
 	}
 	return b.String()
 }
 
+// lasts says how long it takes, or why nobody knows.
+func lasts(p *admin.Plan) string {
+	switch {
+	case p.Moves.Bytes == 0:
+		return "a moment: there is next to nothing to bring"
+	case p.Seconds == 0:
+		return "nobody knows: there is no throttle (unkai job throttle), and no job of the last ones has run without\n           and moved enough to tell"
+	case p.SecondsBy != "last":
+		return fmt.Sprintf("about %s, at the throttle: %s a second for each node; longer where clients or disks slow it down", span(p.Seconds), amount(p.Throttle))
+	}
+	return fmt.Sprintf("about %s, if it is as fast as the last job without a throttle", span(p.Seconds))
+}
+
+// part is what somebody holds of their share.
+func part(holds int, ideal float64) string {
+	if ideal == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(holds)/ideal)
+}
+
+// stored is what a store takes, if that is known.
+func stored(bytes int64) string {
+	if bytes == 0 {
+		return "-"
+	}
+	return amount(bytes)
+}
+
+// at is a node's id, and its address where that is known.
+func at(id, peer string) string {
+	if peer == "" {
+		return id
+	}
+	return id + " (" + peer + ")"
+}
+
+// called is at of several nodes.
+func called(ids, peers []string) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		if out[i] = id; i < len(peers) {
+			out[i] = at(id, peers[i])
+		}
+	}
+	return out
+}
+
+// several is a number of things that have a plural in s.
+func several(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func mayFail(n int) string {
 	switch {
 	case n < 0:
-		return "some keys cannot be read and written"
+		return "no node (some keys cannot be read and written even so)"
 	case n == 0:
 		return "no node"
 	case n == 1:
@@ -122,7 +176,7 @@ func title(kind string, nodes []string, weight int, zone *string) string {
 
 // span is a number of seconds, rounded to what matters.
 func span(seconds float64) string {
-	d := time.Duration(seconds * float64(time.Second))
+	d := time.Duration(min(seconds, 1e9) * float64(time.Second)) // which are 30 years
 	switch {
 	case d >= time.Hour:
 		return d.Round(time.Minute).String()

@@ -69,6 +69,7 @@ type Amount struct {
 type Plan struct {
 	Kind   string   `json:"kind"`
 	Nodes  []string `json:"nodes"`
+	Peers  []string `json:"peers,omitempty"` // where each of them was seen last; "": nobody knows
 	Weight int      `json:"weight,omitempty"`
 	Zone   *string  `json:"zone,omitempty"`
 	Epoch  uint32   `json:"epoch"`
@@ -83,11 +84,12 @@ type Plan struct {
 	// many whole zones; null: there are none.
 	Survives      Survived  `json:"survives"`
 	SurvivesZones *Survived `json:"survives_zones"`
-	// Throttle is in bytes a second for each node, and Seconds what the job takes
-	// at it at least; 0: there is none.
-	Throttle int64    `json:"throttle"`
-	Seconds  float64  `json:"seconds"`
-	Warnings []string `json:"warnings"`
+	// Throttle is in bytes a second for each node; 0: there is none. Seconds is what the
+	// job takes, about, by the throttle or by the last job that had none; 0: nobody knows.
+	Throttle  int64    `json:"throttle"`
+	Seconds   float64  `json:"seconds"`
+	SecondsBy string   `json:"seconds_by,omitempty"` // throttle, last
+	Warnings  []string `json:"warnings"`
 	// GivenUp are the buckets that may lose acknowledged writes.
 	GivenUp int `json:"given_up,omitempty"`
 	// Already says that it is so, or that the running job does it; then nothing is planned.
@@ -102,12 +104,14 @@ type Survived struct {
 	After  int `json:"after"`
 }
 
-// Flow is what one node gets of another.
+// Flow is what one node brings to another.
 type Flow struct {
-	From    string `json:"from"` // "": of nobody who is alive
-	To      string `json:"to"`
-	Buckets int    `json:"buckets"`
-	Bytes   int64  `json:"bytes"`
+	From     string `json:"from"` // "": nobody who is alive
+	FromPeer string `json:"from_peer,omitempty"`
+	To       string `json:"to"`
+	ToPeer   string `json:"to_peer,omitempty"`
+	Buckets  int    `json:"buckets"`
+	Bytes    int64  `json:"bytes"`
 }
 
 // Share is what a plan means for one node.
@@ -119,11 +123,19 @@ type Share struct {
 	Before int     `json:"replicas_before"`
 	After  int     `json:"replicas_after"`
 	Ideal  float64 `json:"replicas_ideal"` // afterwards, by its weight
-	Bytes  struct {
-		Before int64 `json:"before"`
-		Peak   int64 `json:"peak"`
-		After  int64 `json:"after"`
-	} `json:"bytes"`
+	// IdealBefore is what it should have held so far.
+	IdealBefore float64 `json:"replicas_ideal_before"`
+	// Bytes are those of keys and values, and Store what the store takes for them on the
+	// disk or in memory, by what it takes now; 0: nobody knows.
+	Bytes Volume `json:"bytes"`
+	Store Volume `json:"store"`
+}
+
+// Volume is how much a node holds before a change and after it, and at most meanwhile.
+type Volume struct {
+	Before int64 `json:"before"`
+	Peak   int64 `json:"peak"`
+	After  int64 `json:"after"`
 }
 
 // Jobs is the JSON of /v1/jobs.
@@ -142,6 +154,7 @@ type Job struct {
 	ID      int      `json:"id"` // 0: nothing was to be done
 	Kind    string   `json:"kind"`
 	Nodes   []string `json:"nodes"`
+	Peers   []string `json:"peers,omitempty"` // where each of them was seen last; "": nobody knows
 	Weight  int      `json:"weight,omitempty"`
 	Zone    *string  `json:"zone,omitempty"`
 	Auto    bool     `json:"auto"` // nobody has asked for it
@@ -150,11 +163,16 @@ type Job struct {
 	Ended   int64    `json:"ended,omitempty"`
 	Planned Amount   `json:"planned"`
 	Moved   Amount   `json:"moved"`
+	// Expected is how many seconds it was thought to take, without pauses; 0: nobody knew.
+	// Rested is for how long it was paused.
+	Expected float64 `json:"seconds_expected,omitempty"`
+	Rested   float64 `json:"seconds_paused,omitempty"`
 	// Progress is the part of the replicas that has moved, from 0 to 1, and Left
-	// the seconds that the rest will take if it goes on as so far; 0: nobody knows.
+	// the seconds that the rest will take if it goes on as lately; 0: nobody knows, as
+	// while it is paused, or waits for somebody.
 	Progress float64 `json:"progress"`
 	Left     float64 `json:"seconds_left,omitempty"`
-	// Rate is how many bytes it has moved in a second, in the mean since it began.
+	// Rate is how many bytes it has moved in a second, in the mean of the last half minute.
 	Rate float64 `json:"bytes_per_second,omitempty"`
 	// Waits is what a job that runs waits for.
 	Waits []string `json:"waits,omitempty"`

@@ -56,8 +56,8 @@ var timeMetrics = []struct {
 	{plain("epoch_since_seconds", "When the present topology became it here, in seconds since 1970."), func(s *Snapshot) float64 { return float64(s.Deciding.Since) / 1000 }},
 	{plain("manager_lead_since_seconds", "Since when this node brings jobs forward, in seconds since 1970; 0: it does not."), func(s *Snapshot) float64 { return float64(s.Deciding.Leads) / 1000 }},
 	{plain("copy_strain", "How many times as long as without what is brought the slowest hundredth of the clients waits; 0: nothing is brought, or there are none."), func(s *Snapshot) float64 { return s.Copying.Strain }},
-	{plain("job_bytes_per_second", "Bytes that the job that runs has moved in a second, in the mean."), func(s *Snapshot) float64 { return s.job().Rate }},
-	{plain("job_left_seconds", "How long the job that runs will take if it goes on as so far; 0: nobody knows."), func(s *Snapshot) float64 { return s.job().Left }},
+	{plain("job_bytes_per_second", "Bytes that the job that runs has moved in a second, in the mean of the last half minute."), func(s *Snapshot) float64 { return s.job().Rate }},
+	{plain("job_left_seconds", "How long the job that runs will take if it goes on as lately; 0: nobody knows."), func(s *Snapshot) float64 { return s.job().Left }},
 }
 
 func plain(name, help string) *prometheus.Desc {

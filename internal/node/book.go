@@ -191,3 +191,10 @@ func (b *book) nodes() map[unkai.NodeID]address {
 	defer b.mu.Unlock()
 	return maps.Clone(b.known)
 }
+
+// peer is where a node was seen last; "": nobody knows.
+func (b *book) peer(id unkai.NodeID) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.known[id].Peer
+}

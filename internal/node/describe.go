@@ -20,8 +20,8 @@ func ids(list []unkai.NodeID) []string {
 
 func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []topology.Load) admin.Plan {
 	out := admin.Plan{
-		Kind: string(p.Kind), Nodes: ids(p.Change.Nodes), Weight: p.Weight, Zone: p.Zone, Epoch: uint32(p.Epoch),
-		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000, GivenUp: p.GivenUp,
+		Kind: string(p.Kind), Nodes: ids(p.Change.Nodes), Peers: n.peers(p.Change.Nodes), Weight: p.Weight, Zone: p.Zone, Epoch: uint32(p.Epoch),
+		Moves: admin.Amount(p.Amount), Throttle: top.Throttle, Seconds: float64(p.Milliseconds) / 1000, SecondsBy: string(p.Pace), GivenUp: p.GivenUp,
 		Flows: make([]admin.Flow, len(p.Flows)), Shares: make([]admin.Share, len(p.Nodes)),
 	}
 	q := &out.Quorum
@@ -29,23 +29,24 @@ func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []to
 	q.After.N, q.After.R, q.After.W = p.Quorum()
 	out.Survives = admin.Survived{Before: p.Before, During: p.During, After: p.After}
 	out.SurvivesZones = (*admin.Survived)(p.Zones)
+	where := n.book.nodes()
 	for i, f := range p.Flows {
-		out.Flows[i] = admin.Flow{To: f.To.String(), Buckets: f.Amount.Buckets, Bytes: f.Amount.Bytes}
+		out.Flows[i] = admin.Flow{To: f.To.String(), ToPeer: where[f.To].Peer, Buckets: f.Amount.Buckets, Bytes: f.Amount.Bytes}
 		if f.From != 0 {
-			out.Flows[i].From = f.From.String()
+			out.Flows[i].From, out.Flows[i].FromPeer = f.From.String(), where[f.From].Peer
 		}
 	}
-	where := n.book.nodes()
 	for i, s := range p.Nodes {
 		to := &out.Shares[i]
 		*to = admin.Share{
 			Node: s.Node.String(), Peer: where[s.Node].Peer, State: s.State.String(), Weight: s.Weight,
-			Before: s.Before, After: s.After, Ideal: s.Ideal,
+			Before: s.Before, After: s.After, Ideal: s.Ideal, IdealBefore: s.IdealBefore,
+			Bytes: admin.Volume{Before: s.BytesBefore, Peak: s.BytesPeak, After: s.BytesAfter},
+			Store: admin.Volume{Before: s.UsedBefore, Peak: s.UsedPeak, After: s.UsedAfter},
 		}
 		if s.State == topology.Leaving {
 			to.State = "removed"
 		}
-		to.Bytes.Before, to.Bytes.Peak, to.Bytes.After = s.BytesBefore, s.BytesPeak, s.BytesAfter
 	}
 	out.Warnings = warnings(top, p, loads)
 	return out
@@ -102,8 +103,9 @@ func (n *Node) describeJobs(top *topology.Topology) admin.Jobs {
 
 func (n *Node) describeJob(top *topology.Topology, j *topology.Job) admin.Job {
 	out := admin.Job{
-		ID: j.ID, Kind: string(j.Kind), Nodes: ids(j.Nodes), Weight: j.Weight, Zone: j.Zone, Auto: j.Auto, State: admin.JobRunning,
+		ID: j.ID, Kind: string(j.Kind), Nodes: ids(j.Nodes), Peers: n.peers(j.Nodes), Weight: j.Weight, Zone: j.Zone, Auto: j.Auto, State: admin.JobRunning,
 		Begun: j.Begun, Ended: j.Ended, Planned: admin.Amount(j.Planned), Moved: admin.Amount(j.Moved),
+		Expected: float64(j.Expected) / 1000, Rested: float64(j.Rested) / 1000,
 	}
 	switch {
 	case j.Ended != 0 && j.Outcome == topology.Cancelled:
@@ -122,18 +124,24 @@ func (n *Node) describeJob(top *topology.Topology, j *topology.Job) admin.Job {
 	if j.Ended != 0 {
 		return out
 	}
-	if out.State == admin.JobRunning && out.Progress > 0 {
-		out.Left = float64(n.cfg.Now()-j.Begun) / 1000 * (1 - out.Progress) / out.Progress
+	now := n.cfg.Now()
+	if j.Since != 0 {
+		out.Rested += float64(max(0, now-j.Since)) / 1000
 	}
-	if took := n.cfg.Now() - j.Begun; took > 0 {
-		out.Rate = float64(j.Moved.Bytes) / float64(took) * 1000
+	var stuck bool
+	out.Waits, stuck = n.waits(top)
+	n.progress.note(top, now)
+	replicas, bytes := n.progress.speed(j, now)
+	out.Rate = bytes * 1000
+	if out.State == admin.JobRunning && !stuck && replicas > 0 {
+		out.Left = float64(j.Planned.Replicas-j.Moved.Replicas) / replicas / 1000
 	}
-	out.Waits = n.waits(top)
 	return out
 }
 
-// waits is what the running job waits for.
-func (n *Node) waits(top *topology.Topology) (out []string) {
+// waits is what the running job waits for. It is stuck when that is somebody, and not
+// only some time.
+func (n *Node) waits(top *topology.Topology) (out []string, stuck bool) {
 	wait := func(when bool, format string, args ...any) {
 		if when {
 			out = append(out, fmt.Sprintf(format, args...))
@@ -145,11 +153,19 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 			alive++
 		}
 	}
-	wait(2*alive <= len(top.Managers), "more managers: %d of %d are alive", alive, len(top.Managers))
-	wait(top.Job.Paused, "an operator: it is paused")
+	stuckFor := func(when bool, format string, args ...any) {
+		wait(when, format, args...)
+		stuck = stuck || when
+	}
+	stuckFor(2*alive <= len(top.Managers), "more managers: %d of %d are alive", alive, len(top.Managers))
+	stuckFor(top.Job.Paused, "an operator: it is paused")
 	lost := top.Lost()
 	wait(lost > 0, "%d buckets that have lost their quorum for good: see --give-up-lost of unkai detach", lost)
-	var short, joining, leaving, due int
+	full := n.crammed(top)
+	for _, id := range full {
+		stuckFor(true, "room at node %s, which is full (make room there, or unkai job cancel)", n.called(id))
+	}
+	var short, joining, leaving, due, refused int
 	for b := range top.Buckets {
 		r := top.Route(unkai.Bucket(b))
 		switch {
@@ -174,6 +190,8 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 		}
 		if present < r.Write.Present.Need || other < r.Write.Joining.Need {
 			short++
+		} else if slices.ContainsFunc(r.Members[r.Write.Present.Members.Count():], func(id unkai.NodeID) bool { return slices.Contains(full, id) }) {
+			refused++
 		}
 	}
 	var gone []unkai.NodeID
@@ -182,13 +200,16 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 			gone = append(gone, m.ID)
 		}
 	}
-	away := ids(gone)
+	away := make([]string, len(gone))
+	for i, id := range gone {
+		away[i] = n.called(id)
+	}
 	stay := 0 // though their turn has come
 	if !top.Job.Paused {
 		stay = due - len(top.Turn(2*top.Buckets, gone...))
 	}
-	wait(short+stay > 0, "replicas of %d buckets that are away: %s", short+stay, strings.Join(away, ", "))
-	wait(joining > short, "%d buckets to be brought to their new replicas", joining-short)
+	stuckFor(short+stay > 0, "replicas of %d buckets that are away: %s", short+stay, strings.Join(away, ", "))
+	wait(joining > short+refused, "%d buckets to be brought to their new replicas", joining-short-refused)
 	wait(due > stay, "the turn of %d more buckets", due-stay)
 	back := top.Back(gone...)
 	wait(back > 0, "%d buckets that were sent back to set out again, when the others have arrived", back)
@@ -196,8 +217,8 @@ func (n *Node) waits(top *topology.Topology) (out []string) {
 	if top.Job.Held && top.Moving() == 0 {
 		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })
 		for _, m := range strays {
-			wait(true, "node %v to forget what it held before of %d buckets", m.ID, len(top.Strayed(m.Seat)))
+			wait(true, "node %s to forget what it held before of %d buckets", n.called(m.ID), len(top.Strayed(m.Seat)))
 		}
 	}
-	return out
+	return append(out, n.farewells(top)...), stuck
 }

@@ -11,7 +11,7 @@ import (
 
 // A job says at any time that buckets were sent back, and that it will send them again.
 func TestBucketsSentBackAreNamed(t *testing.T) {
-	n := &Node{id: 1, network: vouched{Network: company{alive: map[unkai.NodeID]bool{2: true}}}}
+	n := &Node{id: 1, book: &book{}, network: vouched{Network: company{alive: map[unkai.NodeID]bool{2: true}}}}
 	top := topology.New(1, 16, 2, 1, 2, topology.Node{ID: 1, Weight: 1})
 	become := func(next topology.Topology, err error) {
 		t.Helper()
@@ -23,20 +23,24 @@ func TestBucketsSentBackAreNamed(t *testing.T) {
 		}
 		top = next
 	}
+	waits := func() []string {
+		all, _ := n.waits(&top)
+		return all
+	}
 	said := func() bool {
-		return slices.ContainsFunc(n.waits(&top), func(s string) bool { return strings.Contains(s, " buckets that were sent back ") })
+		return slices.ContainsFunc(waits(), func(s string) bool { return strings.Contains(s, " buckets that were sent back ") })
 	}
 	become(top.Join(topology.Node{ID: 2, Weight: 1}))
 	become(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
 	become(top.Proceed(nil, nil, 8, nil), nil)
 	if said() {
-		t.Errorf("nothing was: %q", n.waits(&top))
+		t.Errorf("nothing was: %q", waits())
 	}
 	b := unkai.Bucket(slices.IndexFunc(top.Sets, func(s topology.Set) bool { return len(s.Joining) > 0 }))
 	next, _ := top.Renew([]topology.Renewal{{Bucket: b, Epoch: top.Route(b).Epoch}})
 	become(next, nil)
 	if !said() {
-		t.Errorf("it says nothing while others move: %q", n.waits(&top))
+		t.Errorf("it says nothing while others move: %q", waits())
 	}
 	for top.Moving() > 0 {
 		var all []unkai.Bucket
@@ -45,7 +49,7 @@ func TestBucketsSentBackAreNamed(t *testing.T) {
 		}
 		become(top.Proceed(all, all, 16, nil), nil)
 	}
-	if waits := n.waits(&top); !said() || !slices.ContainsFunc(waits, func(s string) bool { return strings.Contains(s, "to forget") }) {
-		t.Errorf("it says nothing when all others have arrived: %q", waits)
+	if !said() || !slices.ContainsFunc(waits(), func(s string) bool { return strings.Contains(s, "to forget") }) {
+		t.Errorf("it says nothing when all others have arrived: %q", waits())
 	}
 }

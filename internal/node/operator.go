@@ -150,7 +150,8 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	if err != nil {
 		return admin.Plan{}, err
 	}
-	loads := o.n.loads(ctx, top)
+	asked := o.n.askLoads(ctx, top)
+	loads := loadsOf(top, asked)
 	p, err := top.Plan(c, loads)
 	if err != nil {
 		if why := already(top, c); why != "" {
@@ -161,7 +162,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	if why := idle(top, c, loads); why != "" {
 		return alreadyPlanned(top, c, why), nil
 	}
-	return o.n.describePlan(top, &p, loads), nil
+	out := o.n.describePlan(top, &p, loads)
+	out.Warnings = append(out.Warnings, o.n.warnOfClients(top, &p, asked)...)
+	return out, nil
 }
 
 // refusal tells whether a change makes no sense, or only cannot be now.
@@ -268,7 +271,7 @@ func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, err
 		if order.Job != 0 && (t.Job == nil || t.Job.ID != order.Job) {
 			return topology.Topology{}, fmt.Errorf("%w: job %d does not run", admin.ErrConflict, order.Job)
 		}
-		next, err := steer(t, order, away)
+		next, err := steer(t, order, o.n.cfg.Now(), away)
 		if err != nil && !errors.Is(err, admin.ErrBadRequest) {
 			err = fmt.Errorf("%w: %s", admin.ErrConflict, strings.TrimPrefix(err.Error(), "topology: "))
 		}
@@ -280,12 +283,12 @@ func (o operator) Steer(ctx context.Context, order admin.Order) (admin.Jobs, err
 	return o.n.describeJobs(next), nil
 }
 
-func steer(t *topology.Topology, o admin.Order, away []unkai.NodeID) (topology.Topology, error) {
+func steer(t *topology.Topology, o admin.Order, now int64, away []unkai.NodeID) (topology.Topology, error) {
 	switch o.Do {
 	case "pause":
-		return t.Pause()
+		return t.Pause(now)
 	case "resume":
-		return t.Resume()
+		return t.Resume(now)
 	case "cancel":
 		return t.Cancel(away...)
 	case "throttle":

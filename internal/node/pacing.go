@@ -146,9 +146,10 @@ func (n *Node) slowed(ctx context.Context, top *topology.Topology) (out []admin.
 	for i, m := range top.Nodes {
 		all[i] = m.ID
 	}
+	full := len(n.crammed(top)) > 0 // which refuses what it is brought, and is not slow
 	for i, a := range n.askPace(ctx, all) {
 		if a != nil && a.Rate > 0 {
-			out = append(out, admin.Slowed{Node: all[i].String(), Rate: a.Rate, Strain: a.Strain, Disk: a.Slow})
+			out = append(out, admin.Slowed{Node: all[i].String(), Rate: a.Rate, Strain: a.Strain, Disk: a.Slow && !full})
 		}
 	}
 	return out

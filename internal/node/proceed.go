@@ -33,7 +33,7 @@ const (
 // sends others on their way in their place.
 func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 	said := map[unkai.Bucket][]unkai.Seat{}
-	bytes := map[unkai.Bucket]int64{} // the most that somebody holds
+	bytes := weights{}
 	var heard []unkai.Seat
 	answers := s.ask(ctx, top, top.Nodes)
 	for seat, a := range answers {
@@ -41,7 +41,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 		for i, b := range a.Buckets {
 			said[b] = append(said[b], seat)
 			if i < len(a.Bytes) {
-				bytes[b] = max(bytes[b], a.Bytes[i])
+				bytes.note(b, a.Bytes[i])
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func (s *steward) proceed(ctx context.Context, top *topology.Topology) {
 		return // for more
 	}
 	s.change(ctx, top, "buckets move", func(t *topology.Topology) (topology.Topology, error) {
-		return t.Proceed(arrived, free, room, func(b unkai.Bucket) int64 { return bytes[b] }, gone...), nil
+		return t.Proceed(arrived, free, room, bytes.of, gone...), nil
 	})
 }
 

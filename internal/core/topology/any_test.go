@@ -137,9 +137,9 @@ func (h *history) step() {
 			h.may(top.Cancel())
 		}
 	case 8:
-		h.may(top.Pause())
+		h.may(top.Pause(1))
 	case 9:
-		h.may(top.Resume())
+		h.may(top.Resume(2))
 	case 10:
 		h.becomes(top.Flush())
 	case 11:
@@ -256,7 +256,7 @@ func (h *history) advance() {
 
 // rest is that nothing more happens but what the nodes do.
 func (h *history) rest() {
-	if next, err := h.top.Resume(); err == nil {
+	if next, err := h.top.Resume(2); err == nil {
 		h.becomes(next)
 	}
 	always := func() bool { return true }

@@ -39,13 +39,21 @@ type Change struct {
 type Job struct {
 	ID int `json:"id"`
 	Change
-	Auto    bool    `json:"auto,omitempty"` // nobody has asked for it
-	Begun   int64   `json:"begun"`          // milliseconds since 1970
-	Ended   int64   `json:"ended,omitempty"`
-	Planned Amount  `json:"planned"`
-	Moved   Amount  `json:"moved"` // so far
-	Paused  bool    `json:"paused,omitempty"`
-	Outcome Outcome `json:"outcome,omitempty"` // also while a cancelled job comes to its end
+	Auto    bool   `json:"auto,omitempty"` // nobody has asked for it
+	Begun   int64  `json:"begun"`          // milliseconds since 1970
+	Ended   int64  `json:"ended,omitempty"`
+	Planned Amount `json:"planned"`
+	Moved   Amount `json:"moved"` // so far
+	// Expected is how many milliseconds it was thought to take, without pauses; 0:
+	// nobody knew.
+	Expected int64 `json:"expected,omitempty"`
+	Paused   bool  `json:"paused,omitempty"`
+	// Rested is for how many milliseconds it was paused, and Since when it was last.
+	Rested int64 `json:"rested,omitempty"`
+	Since  int64 `json:"since,omitempty"`
+	// Throttled says that there was a throttle, at least for a while.
+	Throttled bool    `json:"throttled,omitempty"`
+	Outcome   Outcome `json:"outcome,omitempty"` // also while a cancelled job comes to its end
 	// Held says that buckets could not set out with the others, because a node
 	// had yet to forget its last time in their sets.
 	Held bool `json:"held,omitempty"`
@@ -64,22 +72,6 @@ const (
 	Done      Outcome = "done"
 	Cancelled Outcome = "cancelled"
 )
-
-// Amount is how much moves.
-type Amount struct {
-	Buckets  int   `json:"buckets"`
-	Replicas int   `json:"replicas"` // of these buckets, that others had not held
-	Bytes    int64 `json:"bytes"`
-}
-
-func (a *Amount) add(s *Set, b unkai.Bucket, size func(unkai.Bucket) int64) {
-	fresh := len(without(s.Joining, s.Replicas))
-	a.Buckets++
-	a.Replicas += fresh
-	if size != nil {
-		a.Bytes += int64(fresh) * size(b)
-	}
-}
 
 // without are the seats of a that b does not have.
 func without(a, b []unkai.Seat) (out []unkai.Seat) {
@@ -190,17 +182,9 @@ func (t *Topology) Begin(c Change, size func(unkai.Bucket) int64, now int64, gon
 		}
 	}
 	next.plan(size)
+	next.expect(size, gone)
 	next.queue(t)
 	return next, nil
-}
-
-// plan adds what is on its way to the job's plan.
-func (t *Topology) plan(size func(unkai.Bucket) int64) {
-	for b := range t.Sets {
-		if s := &t.Sets[b]; len(s.Joining) > 0 {
-			t.Job.Planned.add(s, unkai.Bucket(b), size)
-		}
-	}
 }
 
 // end puts the job to those that have ended.
@@ -209,6 +193,7 @@ func (t *Topology) end(now int64) {
 	if j.Outcome == Running {
 		j.Outcome = Done
 	}
+	j.rest(now)
 	j.Ended, j.Paused, j.Held, j.Before, j.Passed = now, false, false, nil, nil
 	t.History = append(t.History, *j)
 	if more := len(t.History) - maxHistory; more > 0 {
@@ -230,15 +215,20 @@ func (t *Topology) running() (Topology, error) {
 
 // Pause is the topology in which no more is brought for the job that runs. What
 // is on its way stays so.
-func (t *Topology) Pause() (Topology, error) { return t.pause(true) }
+func (t *Topology) Pause(now int64) (Topology, error) {
+	next, err := t.running()
+	if err == nil && !next.Job.Paused {
+		next.Job.Paused, next.Job.Since = true, now
+	}
+	return next, err
+}
 
 // Resume is the topology in which the job that runs goes on.
-func (t *Topology) Resume() (Topology, error) { return t.pause(false) }
-
-func (t *Topology) pause(paused bool) (Topology, error) {
+func (t *Topology) Resume(now int64) (Topology, error) {
 	next, err := t.running()
 	if err == nil {
-		next.Job.Paused = paused
+		next.Job.Paused = false
+		next.Job.rest(now)
 	}
 	return next, err
 }
@@ -251,6 +241,9 @@ func (t *Topology) Limit(throttle int64) (Topology, error) {
 	}
 	next := t.next()
 	next.Throttle = throttle
+	if next.Job != nil {
+		next.Job.Throttled = next.Job.Throttled || throttle > 0
+	}
 	return next, nil
 }
 

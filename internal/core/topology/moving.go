@@ -140,14 +140,15 @@ func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
 // Proceed is the topology in which the buckets that have arrived are read at their joining
 // sets, those whose old replicas have heard of that have left them, and others set out, as
 // long as not more than room are on their way to joining sets. Size gives what was brought
-// of a bucket to each new replica, in bytes, for the account of the job; nil: nobody knows.
+// of a bucket to each new replica, in bytes, for the account of the job; nil: nobody knows;
+// less than none: nobody has counted, and it is taken for as much as the plan has in the mean.
 // For gone see Turn.
 func (t *Topology) Proceed(arrived, heard []unkai.Bucket, room int, size func(unkai.Bucket) int64, gone ...unkai.NodeID) Topology {
 	next := t.next()
 	for _, b := range arrived {
 		if s := &next.Sets[b]; len(s.Joining) > 0 {
 			if next.Job != nil {
-				next.Job.Moved.add(s, b, size)
+				next.Job.Moved.add(s, b, next.Job.guess(size))
 			}
 			*s = Set{Epoch: next.Epoch, Replicas: s.Joining, Leaving: s.Replicas, Strays: s.Strays}
 		}

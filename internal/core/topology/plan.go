@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -37,19 +36,13 @@ type Plan struct {
 	// GivenUp are the buckets that may lose acknowledged writes, because the change
 	// gives up replicas without which there is no quorum.
 	GivenUp int
-	// Milliseconds it takes at the present throttle at least; 0: there is none.
+	// Milliseconds that it takes, about, and by what that is known; 0: it is not.
 	Milliseconds int64
+	Pace         Pace
 	// Roomless are nodes that have too little room for what they would get.
 	Roomless []unkai.NodeID
 
 	next Topology
-}
-
-// Flow is what one node gets of another. A node of which it comes is one that
-// gives it away, if that is alive, and else the first one that holds it.
-type Flow struct {
-	From, To unkai.NodeID
-	Amount   Amount
 }
 
 // Share is what a plan means for a node.
@@ -59,11 +52,14 @@ type Share struct {
 	Weight        int   // afterwards
 	Zone          string
 	Before, After int // replicas
-	// Ideal is how many replicas a node of its weight should hold afterwards.
-	Ideal float64
-	// Bytes before and after it, and the most that it holds meanwhile: what
-	// leaves is dropped last.
+	// Ideal is how many replicas a node of its weight should hold afterwards, and
+	// IdealBefore before.
+	Ideal, IdealBefore float64
+	// Bytes of keys and values before and after it, and the most that it holds meanwhile:
+	// what leaves is dropped last.
 	BytesBefore, BytesPeak, BytesAfter int64
+	// Used is what its store takes for them, by what it takes now; 0: nobody knows.
+	UsedBefore, UsedPeak, UsedAfter int64
 }
 
 // Sizes estimates what each bucket holds: a node's bytes are spread over its
@@ -119,9 +115,9 @@ func (t *Topology) Plan(c Change, loads []Load) (Plan, error) {
 	p.Zones = zoneSpan(t, &next, &after, loads)
 	p.GivenUp = next.given
 	p.Stopped = t.stopped(&next, dead)
-	p.flows(size, dead)
+	p.Flows, p.Amount = next.flows(size, dead)
+	p.Milliseconds, p.Pace = next.lasts(p.Flows)
 	p.shares(t, &after, loads, size)
-	p.duration(size, dead)
 	return p, nil
 }
 
@@ -139,46 +135,14 @@ func (t *Topology) arrived() Topology {
 	return next
 }
 
-func (p *Plan) flows(size func(unkai.Bucket) int64, dead func(unkai.Seat) bool) {
-	t := &p.next
-	for b := range t.Sets {
-		s := &t.Sets[b]
-		if len(s.Joining) == 0 {
-			continue
-		}
-		bucket := unkai.Bucket(b)
-		p.Amount.add(s, bucket, size)
-		gone := without(s.Replicas, s.Joining)
-		for i, seat := range without(s.Joining, s.Replicas) {
-			source := unkai.Seat(0)
-			if i < len(gone) && !dead(gone[i]) {
-				source = gone[i]
-			} else if k := slices.IndexFunc(s.Replicas, func(s unkai.Seat) bool { return !dead(s) }); k >= 0 {
-				source = s.Replicas[k]
-			}
-			from, _ := t.Seated(source)
-			to, _ := t.Seated(seat)
-			p.flow(from.ID, to.ID, size(bucket))
-		}
-	}
-	slices.SortFunc(p.Flows, func(a, b Flow) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
-}
-
-func (p *Plan) flow(from, to unkai.NodeID, bytes int64) {
-	i := slices.IndexFunc(p.Flows, func(f Flow) bool { return f.From == from && f.To == to })
-	if i < 0 {
-		i = len(p.Flows)
-		p.Flows = append(p.Flows, Flow{From: from, To: to})
-	}
-	a := &p.Flows[i].Amount
-	a.Buckets, a.Replicas, a.Bytes = a.Buckets+1, a.Replicas+1, a.Bytes+bytes
-}
-
 func (p *Plan) shares(before, after *Topology, loads []Load, size func(unkai.Bucket) int64) {
 	p.Nodes = make([]Share, len(after.Nodes))
 	at := map[unkai.Seat]*Share{} // for looking up only
 	for i, n := range after.Nodes {
 		p.Nodes[i] = Share{Node: n.ID, State: n.State, Weight: n.Weight, Zone: n.Zone, Ideal: after.ideal(n)}
+		if was, ok := before.Node(n.ID); ok {
+			p.Nodes[i].IdealBefore = before.ideal(was)
+		}
 		at[n.Seat] = &p.Nodes[i]
 	}
 	for b := range after.Sets {
@@ -202,21 +166,46 @@ func (p *Plan) shares(before, after *Topology, loads []Load, size func(unkai.Buc
 			}
 		}
 	}
+	p.store(loads)
+}
+
+// store says what the stores take for what the nodes hold, and which have too little room.
+func (p *Plan) store(loads []Load) {
 	for i := range p.Nodes {
 		s := &p.Nodes[i]
-		k := slices.IndexFunc(loads, func(l Load) bool { return l.Node == s.Node })
-		if k < 0 || loads[k].Limit == 0 {
+		k := slices.IndexFunc(loads, func(l Load) bool { return l.Node == s.Node && l.Alive })
+		if k < 0 {
 			continue
 		}
-		l := loads[k]
-		gains := float64(s.BytesPeak - s.BytesBefore)
-		if l.Bytes > 0 && l.Used > l.Bytes { // what records take beyond themselves
-			gains *= float64(l.Used) / float64(l.Bytes)
+		l, each := loads[k], dearness(loads, k)
+		if l.Used > 0 || l.Bytes == 0 {
+			s.UsedBefore = l.Used
+			s.UsedPeak = l.Used + int64(each*float64(s.BytesPeak-s.BytesBefore))
+			s.UsedAfter = max(0, l.Used+int64(each*float64(s.BytesAfter-s.BytesBefore)))
 		}
-		if gains > 0 && float64(l.Used)+gains > float64(l.Limit) {
+		gains := max(1, each) * float64(s.BytesPeak-s.BytesBefore) // or what is compressed might not be so well there
+		if l.Limit > 0 && gains > 0 && float64(l.Used)+gains > float64(l.Limit) {
 			p.Roomless = append(p.Roomless, s.Node)
 		}
 	}
+}
+
+// dearness is how many bytes a node's store takes for a byte of keys and values, or all
+// stores if it holds too little to tell.
+func dearness(loads []Load, of int) float64 {
+	if l := loads[of]; l.Bytes >= telling && l.Used > 0 {
+		return float64(l.Used) / float64(l.Bytes)
+	}
+	used, bytes := int64(0), int64(0)
+	for _, l := range loads {
+		if l.Bytes >= telling && l.Used > 0 {
+			used, bytes = used+l.Used, bytes+l.Bytes
+		}
+	}
+	if bytes == 0 {
+		return 1
+	}
+	return float64(used) / float64(bytes)
 }
 
 // ideal is how many replicas a node should hold, by its weight. Nobody can hold
@@ -253,24 +242,4 @@ func (t *Topology) ideal(n Node) float64 {
 			}
 		}
 	}
-}
-
-// duration says how long the job takes at the throttle: each replica of a bucket
-// on its way goes through all of it.
-func (p *Plan) duration(size func(unkai.Bucket) int64, dead func(unkai.Seat) bool) {
-	t := &p.next
-	if t.Throttle == 0 {
-		return
-	}
-	by := make([]int64, t.Seats+1)
-	for b := range t.Sets {
-		if s := &t.Sets[b]; len(s.Joining) > 0 {
-			for _, seat := range s.Replicas {
-				if !dead(seat) {
-					by[seat] += size(unkai.Bucket(b))
-				}
-			}
-		}
-	}
-	p.Milliseconds = int64(math.Ceil(float64(slices.Max(by)) / float64(t.Throttle) * 1000))
 }

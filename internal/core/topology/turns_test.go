@@ -74,11 +74,11 @@ func TestBucketsSetOutByTurns(t *testing.T) {
 func TestNoTurnsInAPausedOrCancelledJob(t *testing.T) {
 	top, moving := attaching(t)
 	top = sealed(t)(top.Proceed(nil, nil, 3, nil), nil)
-	paused := sealed(t)(top.Pause())
+	paused := sealed(t)(top.Pause(1))
 	if next := sealed(t)(paused.Proceed(nil, nil, 100, nil), nil); setsThat(next, joins) != 3 || len(paused.Turn(100)) > 0 {
 		t.Errorf("%d buckets set out", setsThat(next, joins))
 	}
-	resumed := sealed(t)(paused.Resume())
+	resumed := sealed(t)(paused.Resume(2))
 	if n := len(resumed.Turn(100)); n != moving-3 || len(resumed.Turn(3)) > 0 || len(resumed.Turn(4)) != 1 {
 		t.Errorf("%d of %d may set out", n, moving-3)
 	}

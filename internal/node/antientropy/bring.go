@@ -60,7 +60,8 @@ func (c *bringer) bring(ctx context.Context) error {
 	}
 	differ := c.differing(s, nodesOf(s.level))
 	if len(differ) == 0 && !t.Blind && !c.Replica.Tree(c.b).Blind {
-		return nil // the sums know all that this node has accepted
+		c.bytes = c.weigh() // it was brought before, by this node or another one
+		return nil          // the sums know all that this node has accepted
 	}
 	if err := c.carry(ctx, s); err != nil {
 		return err

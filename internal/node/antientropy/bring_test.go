@@ -259,7 +259,7 @@ func TestPauseStopsTheCopy(t *testing.T) {
 		for _, n := range g.nodes[:3] {
 			n.engine.(*scanned).before = func(unkai.Bucket) {
 				once.Do(func() {
-					top, err := g.top.Load().Pause()
+					top, err := g.top.Load().Pause(1)
 					if err != nil {
 						t.Error(err)
 					}
@@ -273,7 +273,7 @@ func TestPauseStopsTheCopy(t *testing.T) {
 				t.Errorf("node %d has settled %v for a paused job", i+1, buckets)
 			}
 		}
-		top, err := g.top.Load().Resume()
+		top, err := g.top.Load().Resume(2)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/store"
 )
 
 const (
@@ -16,6 +17,18 @@ const (
 	// which who wakes has to wait for a processor.
 	countFor = 50 * time.Millisecond
 )
+
+// weigh is what this node holds of a bucket that is there already, in bytes.
+func (c *bringer) weigh() (bytes int64) {
+	err := c.Replica.Each(c.b, func(e *store.Entry) bool {
+		bytes += int64(len(e.Key) + len(e.Record.Item.Value))
+		return true
+	})
+	if err != nil { // as one that is damaged: nothing is to be brought all the same
+		return notCounted
+	}
+	return bytes
+}
 
 // keepCounted counts the buckets of this node that have to be, beside the passes,
 // until the context ends: what a node missed is not found before, so it does not wait

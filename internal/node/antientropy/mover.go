@@ -84,6 +84,10 @@ func (m *Mover) Changed() {
 // Moved is how many records were brought or settled since the start.
 func (m *Mover) Moved() int64 { return m.records.Load() }
 
+// notCounted is for the bytes of a bucket that this node found to be there already, when
+// it looked after another one had brought it.
+const notCounted = -1
+
 // arrival is that a bucket was settled: the epoch in which it had set out, and
 // the bytes that this node holds of it.
 type arrival struct {
@@ -92,7 +96,8 @@ type arrival struct {
 }
 
 // Settled are the buckets on their way that this node has settled, under the
-// epoch in which they set out, and the bytes that it holds of each.
+// epoch in which they set out, and the bytes that it holds of each; less than none:
+// it has not counted them.
 func (m *Mover) Settled() (buckets []unkai.Bucket, bytes []int64) {
 	top := m.Topology()
 	for b := range top.Buckets {

@@ -117,13 +117,13 @@ func TestPausedJobsBringNothing(t *testing.T) {
 	top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
 	top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
 	top = give(top.Proceed(nil, nil, 16, nil), nil)
-	top = give(top.Pause())
+	top = give(top.Pause(1))
 	m.work(t.Context())
 	m.running.Wait()
 	if buckets, _ := m.Settled(); settled != 0 || len(buckets) != 0 {
 		t.Errorf("%d buckets were brought for a paused job", settled)
 	}
-	top = give(top.Resume())
+	top = give(top.Resume(2))
 	m.work(t.Context())
 	m.running.Wait()
 	buckets, bytes := m.Settled()

@@ -34,7 +34,7 @@ func (p *patient) Answered(time.Duration, bool) {}
 // node stops.
 func TestWhoWaitsLeavesWithTheJob(t *testing.T) {
 	for name, end := range map[string]func(g *growing) (topology.Topology, error){
-		"paused":    func(g *growing) (topology.Topology, error) { return g.top.Load().Pause() },
+		"paused":    func(g *growing) (topology.Topology, error) { return g.top.Load().Pause(1) },
 		"cancelled": func(g *growing) (topology.Topology, error) { return g.top.Load().Cancel() },
 		"stopped":   nil,
 	} {

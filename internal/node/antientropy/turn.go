@@ -12,17 +12,10 @@ import (
 )
 
 // first is the present replica of a bucket, if it is another one, that brings it to the
-// joining set before this one looks: the first that is alive.
+// joining set before this one looks.
 func (m *Mover) first(r *topology.Route) (unkai.NodeID, bool) {
-	for _, id := range present(r) {
-		if id == m.Self {
-			break
-		}
-		if id != 0 && m.Repairer.Alive(id) {
-			return id, true
-		}
-	}
-	return 0, false
+	id, ok := topology.Sender(present(r), func(id unkai.NodeID) bool { return id == m.Self || id != 0 && m.Repairer.Alive(id) })
+	return id, ok && id != m.Self
 }
 
 // wait takes those departures out that other present replicas are about to bring.
@@ -116,7 +109,7 @@ func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []depart
 		rule := quorum.Rule{Present: route.Write.Joining}
 		seen := route.Since == d.since && own[i].Known && !own[i].Blind && !m.Repairer.Replica.Tree(d.bucket).Blind
 		if _, err := m.allowed(d.bucket, d.since); err == nil && seen && same[i] == want[i] && rule.Enough(same[i]) {
-			m.settled.Store(d.bucket, arrival{since: d.since})
+			m.settled.Store(d.bucket, arrival{d.since, notCounted})
 		} else {
 			left = append(left, d)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,9 @@ func dueOf(rec *store.Record) int64 {
 	}
 	return rec.Item.Expiry
 }
+
+// unswept is when a bucket is due of which nobody knows yet what is in it.
+const unswept = math.MinInt64
 
 // lower sets v to at most to, where 0 means never.
 func lower(v *atomic.Int64, to int64) {
