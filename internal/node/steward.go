@@ -56,7 +56,9 @@ func (s *steward) pause(top *topology.Topology) time.Duration {
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
-	next := time.NewTimer(stewardLooks)
+	// Never at the very moment of a greeting, which tells what it has found: in the
+	// simulation either would come first now and then.
+	next := time.NewTimer(stewardLooks + time.Millisecond)
 	defer next.Stop()
 	for {
 		select {

@@ -169,19 +169,24 @@ func (w *World) forget(h *host) bool {
 	if h.endpoint == nil || w.cfg.Memory || stalled || !w.mayLose() {
 		return false
 	}
-	w.logf("EMPTIED host %d", h.number)
-	w.note("emptied")
 	w.lost = true
 	w.mend()
+	w.empty(h)
+	return true
+}
+
+// empty begins a host's next life with nothing but who it is.
+func (w *World) empty(h *host) {
+	w.logf("EMPTIED host %d", h.number)
+	w.note("emptied")
 	w.crash(h)
 	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
 	if err := keep(h.dir, dir, "node"); err != nil {
 		w.fail(err)
-		return true
+		return
 	}
 	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
 	w.start(h)
-	return true
 }
 
 // keep makes a directory that has one file of another.

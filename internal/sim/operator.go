@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 	"unkai/internal/core/topology"
 )
 
-// How long the operator rests at most: while nothing runs, after a job was begun or
-// steered, and before a job that was paused goes on.
+// How long the operator rests at most: while nothing runs, when a node is dead, after a
+// job was begun or steered, and before a job that was paused goes on.
 const (
 	idle     = 12 * time.Second
+	worried  = 3 * time.Second
 	watching = 500 * time.Millisecond
 	pausing  = 6 * time.Second
 )
@@ -24,9 +26,12 @@ func (w *World) operate(rest time.Duration) {
 	w.before(w.upTo(rest), "operator", func() {
 		w.tally()
 		next := idle
-		if top := w.newest(); top != nil && (top.Job != nil || rest == idle) {
+		top := w.newest()
+		if top != nil && (top.Job != nil || rest != watching) {
 			w.order(top)
 			next = watching
+		} else if top != nil && slices.ContainsFunc(top.Attached(), func(n topology.Node) bool { return w.endpointOf(n.ID) == nil }) {
+			next = worried
 		}
 		w.operate(next)
 	})
@@ -100,12 +105,12 @@ func (w *World) draw(top *topology.Topology) intent {
 		{"nothing", 8, admin.Wish{}, nil},
 		{"attach", 15, wish(topology.KindAttach), [][]topology.Node{without}},
 		{"detach", 10, wish(topology.KindDetach), [][]topology.Node{living}},
-		{"detach dead", 25, wish(topology.KindDetach), [][]topology.Node{dead}},
+		{"detach dead", 30, wish(topology.KindDetach), [][]topology.Node{dead}},
 		{"replace", 30, wish(topology.KindReplace), [][]topology.Node{living, manual}},
 		{"replace dead", 60, wish(topology.KindReplace), [][]topology.Node{dead, manual}},
 		{"weigh", 4, heavy, [][]topology.Node{top.Nodes}},
-		{"rebalance", 2, wish(topology.KindRebalance), nil},
-		{"rezone", 5, elsewhere, [][]topology.Node{top.Nodes}},
+		{"rebalance", 4, wish(topology.KindRebalance), nil},
+		{"rezone", 10, elsewhere, [][]topology.Node{top.Nodes}},
 	}
 	all := 0
 	for i := range intents {
