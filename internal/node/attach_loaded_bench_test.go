@@ -93,7 +93,7 @@ func p99(all []time.Duration) time.Duration {
 
 // load is clients that ask at fixed times.
 type load struct {
-	at   []*node.Node
+	at           []*node.Node
 	done, failed atomic.Int64
 	quit         chan struct{}
 	all          sync.WaitGroup

@@ -188,6 +188,9 @@ func taken(t *testing.T, p *polite, kind string, leaver, asked, other *node.Node
 		t.Errorf("it was waited for its clients for %v", took)
 	}
 	gone(t, leaver)
+	for until := time.Now().Add(20 * time.Second); p.moved.Load() < moved+4 && time.Now().Before(until); {
+		time.Sleep(5 * time.Millisecond)
+	}
 	if p.asked.Load() == before || p.moved.Load() < moved+4 {
 		t.Errorf("asked %d and then %d times, moved %d and then %d times", before, p.asked.Load(), moved, p.moved.Load())
 	}

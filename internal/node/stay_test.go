@@ -7,7 +7,6 @@ import (
 
 	"unkai"
 	"unkai/internal/core/topology"
-	"unkai/internal/peer"
 )
 
 // Whoever leaves is waited for as long, also after others, and not if it is dead.
@@ -27,7 +26,7 @@ func TestEachLeaverMayStay(t *testing.T) {
 			return &top
 		}
 		s := &steward{n: &Node{state: "has heard of no topology", cfg: Config{Farewell: time.Minute}}}
-		s.n.network.Network = nobody{}
+		s.n.network.Network = company{}
 		for id := unkai.NodeID(2); id < 5; id++ {
 			top := leaving(id)
 			s.n.id = id
@@ -50,8 +49,3 @@ func TestEachLeaverMayStay(t *testing.T) {
 		}
 	})
 }
-
-// nobody is a network without another node.
-type nobody struct{ peer.Network }
-
-func (nobody) Alive(unkai.NodeID) bool { return false }
