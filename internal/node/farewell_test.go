@@ -24,6 +24,7 @@ type polite struct {
 	quit     chan struct{}
 	leave    chan struct{} // closed: those at the last node go elsewhere by themselves
 	all      sync.WaitGroup
+	there    sync.WaitGroup // for the first answer to each
 	asked    atomic.Int64
 	moved    atomic.Int64
 	failures atomic.Int64
@@ -33,10 +34,12 @@ type polite struct {
 func visit(t *testing.T, all ...*node.Node) *polite {
 	t.Helper()
 	p := &polite{t: t, quit: make(chan struct{}), leave: make(chan struct{})}
+	p.there.Add(4 * len(all))
 	for i := range 4 * len(all) {
 		p.all.Go(func() { p.client(i, all) })
 	}
 	t.Cleanup(p.stop)
+	p.there.Wait()
 	return p
 }
 
@@ -57,13 +60,15 @@ func (p *polite) fail(format string, args ...any) {
 
 func (p *polite) client(i int, all []*node.Node) {
 	at := i % len(all)
+	var first sync.Once
+	defer first.Do(p.there.Done)
 	for {
 		nc, err := net.Dial("tcp", all[at].Listen().String())
 		if err != nil { // it has stopped: nothing was asked
 			at = (at + 1) % len(all)
 			continue
 		}
-		on := p.connection(nc, i, at == len(all)-1)
+		on := p.connection(nc, i, at == len(all)-1, func() { first.Do(p.there.Done) })
 		_ = nc.Close()
 		if !on {
 			return
@@ -74,7 +79,7 @@ func (p *polite) client(i int, all []*node.Node) {
 }
 
 // connection asks until somebody wants it to end. It reports whether to go on elsewhere.
-func (p *polite) connection(nc net.Conn, i int, last bool) bool {
+func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool {
 	r := bufio.NewReader(nc)
 	leave := p.leave
 	if !last {
@@ -111,6 +116,7 @@ func (p *polite) connection(nc net.Conn, i int, last bool) bool {
 			p.fail("%q", line)
 		}
 		p.asked.Add(1)
+		answered()
 	}
 }
 
