@@ -215,11 +215,11 @@ func TestCancelWhileClientsLeave(t *testing.T) {
 	if done := ended(t, all[1], id); done.State != admin.JobCancelled {
 		t.Errorf("%+v", done)
 	}
-	settled(t, 4, all...)
 	p.stop()
 	if n := p.failures.Load(); n > 0 {
 		t.Errorf("%d operations of %d failed", n, p.asked.Load())
 	}
+	settled(t, 4, all...)
 	dial(t, all[3]).check(300)
 }
 
