@@ -101,7 +101,7 @@ func (c *cluster) take(at *member, args ...string) (id int) {
 			return fmt.Errorf("%w: %s", err, plan)
 		}
 		if !strings.Contains(plan, "clients are connected to node") {
-			c.t.Fatalf("the plan says nothing of clients: %s", plan)
+			return fmt.Errorf("the plan says nothing of clients: %s", plan)
 		}
 		out, err := c.unkai(at, append(args, "--yes", "--json")...)
 		if err != nil {

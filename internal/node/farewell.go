@@ -34,15 +34,11 @@ func (n *Node) belongs(top *topology.Topology) {
 // that it holds nothing. It is a member until then, so it goes on following the topology
 // and passing on what it is asked.
 func (s *steward) farewell(ctx context.Context, top *topology.Topology) bool {
-	leavers := slices.DeleteFunc(top.Departing(), func(id unkai.NodeID) bool { return !s.n.here(id) })
-	if len(leavers) == 0 {
-		s.emptied = time.Time{}
-		return false
+	leavers := top.Departing()
+	if !slices.Equal(leavers, s.emptied) {
+		s.emptied, s.stayed = leavers, time.Now()
 	}
-	if s.emptied.IsZero() {
-		s.emptied = time.Now()
-	}
-	if time.Since(s.emptied) >= s.n.cfg.Farewell {
+	if time.Since(s.stayed) >= s.n.cfg.Farewell {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
@@ -50,7 +46,9 @@ func (s *steward) farewell(ctx context.Context, top *topology.Topology) bool {
 	stays := make([]bool, len(leavers))
 	var wg sync.WaitGroup
 	for i, id := range leavers {
-		wg.Go(func() { stays[i] = s.n.stays(ctx, id, top.Epoch) })
+		if s.n.here(id) {
+			wg.Go(func() { stays[i] = s.n.stays(ctx, id, top.Epoch) })
+		}
 	}
 	wg.Wait()
 	return slices.Contains(stays, true)

@@ -24,6 +24,7 @@ type polite struct {
 	quit     chan struct{}
 	leave    chan struct{} // closed: those at the last node go elsewhere by themselves
 	all      sync.WaitGroup
+	there    sync.WaitGroup // for the first answer to each
 	asked    atomic.Int64
 	moved    atomic.Int64
 	failures atomic.Int64
@@ -33,10 +34,12 @@ type polite struct {
 func visit(t *testing.T, all ...*node.Node) *polite {
 	t.Helper()
 	p := &polite{t: t, quit: make(chan struct{}), leave: make(chan struct{})}
+	p.there.Add(4 * len(all))
 	for i := range 4 * len(all) {
 		p.all.Go(func() { p.client(i, all) })
 	}
 	t.Cleanup(p.stop)
+	p.there.Wait()
 	return p
 }
 
@@ -57,13 +60,15 @@ func (p *polite) fail(format string, args ...any) {
 
 func (p *polite) client(i int, all []*node.Node) {
 	at := i % len(all)
+	var first sync.Once
+	defer first.Do(p.there.Done)
 	for {
 		nc, err := net.Dial("tcp", all[at].Listen().String())
 		if err != nil { // it has stopped: nothing was asked
 			at = (at + 1) % len(all)
 			continue
 		}
-		on := p.connection(nc, i, at == len(all)-1)
+		on := p.connection(nc, i, at == len(all)-1, func() { first.Do(p.there.Done) })
 		_ = nc.Close()
 		if !on {
 			return
@@ -74,7 +79,7 @@ func (p *polite) client(i int, all []*node.Node) {
 }
 
 // connection asks until somebody wants it to end. It reports whether to go on elsewhere.
-func (p *polite) connection(nc net.Conn, i int, last bool) bool {
+func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool {
 	r := bufio.NewReader(nc)
 	leave := p.leave
 	if !last {
@@ -111,6 +116,7 @@ func (p *polite) connection(nc net.Conn, i int, last bool) bool {
 			p.fail("%q", line)
 		}
 		p.asked.Add(1)
+		answered()
 	}
 }
 
@@ -156,24 +162,9 @@ func TestClientsOfALeaver(t *testing.T) {
 			t.Parallel()
 			all := cluster(t, 4, short)
 			p := visit(t, all...)
-			id := leaving(t, kind, all[0], all[1], short)
-			waits := awaited(t, all[1], id, forClients)
-			if waits.State != admin.JobRunning {
-				t.Errorf("it did not wait: %+v", waits)
-			}
-			if seen := nodes(t, all[2]); seen.Job == nil || len(seen.Job.Waits) != 1 {
-				t.Errorf("%+v", seen.Job)
-			}
-			asked, began := p.asked.Load(), time.Now()
-			if done := ended(t, all[1], id); done.State != admin.JobDone {
-				t.Errorf("%+v", done)
-			}
-			if took := time.Since(began); took < time.Second {
-				t.Errorf("it was waited for its clients for %v", took)
-			}
-			gone(t, all[0])
-			if p.asked.Load() == asked || p.moved.Load() < 4 {
-				t.Errorf("asked %d and then %d times, moved %d times", asked, p.asked.Load(), p.moved.Load())
+			taken(t, p, kind, all[0], all[1], all[2])
+			if kind == "detach" {
+				taken(t, p, kind, all[3], all[1], all[2]) // is waited for as long
 			}
 			p.stop()
 			if n := p.failures.Load(); n > 0 {
@@ -181,6 +172,33 @@ func TestClientsOfALeaver(t *testing.T) {
 			}
 			dial(t, all[1]).check(300)
 		})
+	}
+}
+
+// taken has a node leave, whose clients stay until it has.
+func taken(t *testing.T, p *polite, kind string, leaver, asked, other *node.Node) {
+	t.Helper()
+	id := leaving(t, kind, leaver, asked, short)
+	waits := awaited(t, asked, id, forClients)
+	if waits.State != admin.JobRunning {
+		t.Errorf("it did not wait: %+v", waits)
+	}
+	if seen := nodes(t, other); seen.Job == nil || len(seen.Job.Waits) != 1 {
+		t.Errorf("%+v", seen.Job)
+	}
+	before, moved, began := p.asked.Load(), p.moved.Load(), time.Now()
+	if done := ended(t, asked, id); done.State != admin.JobDone {
+		t.Errorf("%+v", done)
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("it was waited for its clients for %v", took)
+	}
+	gone(t, leaver)
+	for until := time.Now().Add(20 * time.Second); p.moved.Load() < moved+4 && time.Now().Before(until); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if p.asked.Load() == before || p.moved.Load() < moved+4 {
+		t.Errorf("asked %d and then %d times, moved %d and then %d times", before, p.asked.Load(), moved, p.moved.Load())
 	}
 }
 
@@ -197,11 +215,11 @@ func TestCancelWhileClientsLeave(t *testing.T) {
 	if done := ended(t, all[1], id); done.State != admin.JobCancelled {
 		t.Errorf("%+v", done)
 	}
-	settled(t, 4, all...)
 	p.stop()
 	if n := p.failures.Load(); n > 0 {
 		t.Errorf("%d operations of %d failed", n, p.asked.Load())
 	}
+	settled(t, 4, all...)
 	dial(t, all[3]).check(300)
 }
 

@@ -37,7 +37,8 @@ type steward struct {
 	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
-	emptied time.Time                  // since when leaving nodes hold nothing
+	emptied []unkai.NodeID             // leaving nodes that hold nothing any more
+	stayed  time.Time                  // since when they stay
 	looked  unkai.Epoch                // whether there is something to heal
 	epoch   unkai.Epoch                // that was seen last
 	since   time.Time                  // when it was seen first
@@ -79,7 +80,7 @@ func (n *Node) runSteward(ctx context.Context) {
 			n.prospects.told(n.id, s.foresee(n.topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
-			s.emptied = time.Time{}
+			s.emptied = nil
 		}
 		s.watched = time.Now()
 		pause := stewardLooks
