@@ -19,3 +19,13 @@ func TestATaskThatMayHaveChangedSomethingStaysSo(t *testing.T) {
 		t.Errorf("status %v, changed: %v", result.Status, stored.mutant)
 	}
 }
+
+// A round that begins for new tasks, and is kept for later ones then, keeps nothing of
+// those before them.
+func TestARoundForgetsItsAttempts(t *testing.T) {
+	r := &round{tried: []answers{{{of: new(task)}}}}
+	r.renew()
+	if r.tried = r.tried[:1]; r.tried[0] != nil {
+		t.Errorf("it keeps %v", r.tried)
+	}
+}

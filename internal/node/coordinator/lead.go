@@ -20,6 +20,7 @@ func (c *Coordinator) lead(w *work, r *round) {
 
 // renew lets a round begin for new tasks.
 func (r *round) renew() {
+	clear(r.tried)
 	r.phase, r.tries, r.until, r.heard, r.tried = begin, 0, time.Time{}, 0, r.tried[:0]
 }
 
