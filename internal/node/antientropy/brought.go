@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/ring"
+	"unkai/internal/node/replica"
 	"unkai/internal/store"
 )
 
@@ -39,6 +40,9 @@ func (in *reader) brought(dst []store.Entry, space ring.Space, b unkai.Bucket) (
 			return dst, errShort
 		}
 		rec, err := store.DecodeRecord(key, raw)
+		if err == nil {
+			err = replica.CheckReach(rec.Ballot)
+		}
 		if err != nil {
 			return dst, err
 		}
