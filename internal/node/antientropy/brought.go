@@ -68,6 +68,9 @@ func (r *Repairer) servePacked(in *reader, b unkai.Bucket, at unkai.Epoch) ([]by
 // serveBring takes over records that a present replica knows to be chosen.
 func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
 	level := in.u8()
+	if level > maxLevel && level != noSums {
+		return nil, errShort
+	}
 	room := entriesOf.Get().(*[]store.Entry)
 	entries, err := in.brought((*room)[:0], r.Topology().Space(), b)
 	defer func() {
