@@ -283,7 +283,10 @@ func (k *bulk) count(r *run) {
 		s := &k.e.shards[shardOf(g.mixed)]
 		s.versions[versionOf(g.mixed)]++
 		s.writes++
-		r.counts.add(countOfEntry(t))
+		c := countOfEntry(t)
+		s.counts.add(c)
+		s.taken.add(c) // with the run
+		r.counts.add(c)
 		r.weight += weight(len(t.Key), len(t.Record.Item.Value))
 	}
 	k.e.waiting.Add(r.weight)
