@@ -287,7 +287,7 @@ func (k *bulk) count(r *run) {
 		s.counts.add(c)
 		s.taken.add(c) // with the run
 		r.counts.add(c)
-		r.weight += weight(len(t.Key), len(t.Record.Item.Value))
 	}
+	r.weight = int64(len(r.data) + len(r.entries)*runEntrySize)
 	k.e.waiting.Add(r.weight)
 }

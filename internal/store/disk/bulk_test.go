@@ -170,6 +170,42 @@ func TestWriteNewIsCountedAtOnce(t *testing.T) {
 	}
 }
 
+// What waits in runs is bounded, and by what it takes: what a job brings must not have the
+// writes of clients refused sooner than need be.
+func TestWriteNewIsBounded(t *testing.T) {
+	e := mustOpen(t, small(vfs.NewMem()))
+	defer mustClose(t, e)
+	began, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = e.exclusive(func() error { close(began); <-release; return nil })
+	}()
+	<-began // nothing is committed now
+	at, done := unkai.MakeBallot(1, 1), make(toldTo, 100)
+	bring := func(b unkai.Bucket, value int) (left []int) {
+		all := make([]store.Entry, bulkMost)
+		for i := range all {
+			all[i] = store.Entry{Hash: uint64(i), Key: []byte("k"), Record: store.Record{Ballot: at, Promise: at, Item: unkai.Item{Value: make([]byte, value), CAS: uint64(at)}}}
+		}
+		return e.WriteNew(b, all, nil, &store.Write{Done: done})
+	}
+	bring(0, 10)
+	if n := e.waiting.Load(); n < 40*bulkMost || n > 80*bulkMost {
+		t.Errorf("%d records with values of 10 bytes weigh %d", bulkMost, n)
+	}
+	b := unkai.Bucket(1)
+	for len(bring(b, 40<<10)) == 0 {
+		b++
+	}
+	if n := e.waiting.Load(); n < maxWaiting || n > maxWaiting+bulkMost<<16 {
+		t.Errorf("%d bytes wait", n)
+	}
+	close(release)
+	barrier(t, e)
+	if n := e.waiting.Load(); n != 0 {
+		t.Errorf("%d bytes wait still", n)
+	}
+}
+
 // When the store breaks, who waits hears so once, whether the disk has begun or not.
 func TestWriteNewInDoubt(t *testing.T) {
 	at := unkai.MakeBallot(1, 1)
