@@ -76,7 +76,7 @@ type Node struct {
 	cancel       context.CancelFunc
 	running      sync.WaitGroup
 	side         sync.WaitGroup // the side door, which closes last
-	stop         sync.Once
+	stops        atomic.Bool    // it is being stopped, or was
 	done         chan struct{}
 	failed       chan error
 	sight        sight
@@ -525,7 +525,7 @@ func (n *Node) setState(s string) {
 // call does anything; the others wait for it.
 func (n *Node) Stop(ctx context.Context) error {
 	var err error
-	n.stop.Do(func() {
+	if n.stops.CompareAndSwap(false, true) {
 		n.setState("stopping")
 		n.operations.close() // gateways of other nodes turn to others
 		if n.memcache != nil {
@@ -533,7 +533,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		}
 		err = errors.Join(err, n.close())
 		close(n.done)
-	})
+	}
 	<-n.done
 	return err
 }
