@@ -120,10 +120,11 @@ func (w *World) draw(top *topology.Topology) intent {
 				in.share = 0
 			}
 		}
-		switch {
-		// A crash must not be the last straw.
+		switch n := len(top.History); {
+		case in.name == "rebalance" && n > 0 && top.History[n-1].Outcome == topology.Cancelled:
+			in.share *= 10 // shares are as they fell
 		case in.name == "detach" && len(living) <= 3, in.name == "detach dead" && len(living) < 2, in.name == "rezone" && w.cfg.Zones == 0:
-			in.share = 0
+			in.share = 0 // a crash must not be the last straw
 		}
 		all += in.share
 	}

@@ -113,17 +113,15 @@ func judge(t *testing.T, r *sim.Result, seed uint64) {
 	}
 }
 
-// In so many worlds each of these has to have happened so often.
-const (
-	many   = 100
-	enough = 5
-)
+// In so many worlds each of these has to have happened so often: about a third of what
+// is common, that it does not depend on the seeds.
+const many = 100
 
-var done = []string{
-	"attach: done", "attach by itself: done", "detach: done", "detach dead: done", "detach by itself: done",
-	"replace: done", "replace dead: done", "weigh: done", "rebalance: done", "rebalance by itself: done", "rezone: done",
-	"attach: cancelled", "attach by itself: cancelled", "detach: cancelled", "replace: cancelled", "weigh: cancelled", "rezone: cancelled",
-	"pause", "resume", "throttle", "cancel", "repair", "refused, as one runs",
+var least = map[string]int{
+	"attach: done": 10, "attach by itself: done": 40, "detach: done": 12, "detach dead: done": 4, "detach by itself: done": 5,
+	"replace: done": 15, "replace dead: done": 1, "weigh: done": 30, "rezone: done": 8, "rebalance: done": 5,
+	"attach: cancelled": 6, "detach: cancelled": 8, "detach dead: cancelled": 4, "replace: cancelled": 8,
+	"pause": 100, "resume": 100, "throttle": 100, "cancel": 40, "repair": 40, "refused, as one runs": 80,
 }
 
 // Whatever goes wrong, each key is one register, and afterwards every node
@@ -161,9 +159,9 @@ func TestWorlds(t *testing.T) {
 	if len(which) < many {
 		return // too few to tell
 	}
-	for _, what := range done {
-		if did[what] < enough {
-			t.Errorf("%d of %q in %d worlds: they prove little of it", did[what], what, len(which))
+	for _, what := range slices.Sorted(maps.Keys(least)) {
+		if did[what] < least[what] {
+			t.Errorf("%d of %q in %d worlds, want %d at least: they prove little of it", did[what], what, len(which), least[what])
 		}
 	}
 }
