@@ -36,11 +36,11 @@ type Mover struct {
 	settled sync.Map // unkai.Bucket → arrival
 	pace    pace
 	mu      sync.Mutex
-	dropped []unkai.Epoch                // of the set under which each bucket was last forgotten
-	failed  map[unkai.Bucket]unkai.Epoch // buckets that could not be brought, by Since
-	under   map[unkai.Bucket]struct{}    // way: they are being brought
-	ended   chan struct{}                // one of them is not any more
-	running sync.WaitGroup               // for them
+	dropped []unkai.Epoch             // of the set under which each bucket was last forgotten
+	failed  map[unkai.Bucket]failure  // buckets that could not be brought
+	under   map[unkai.Bucket]struct{} // way: they are being brought
+	ended   chan struct{}             // one of them is not any more
+	running sync.WaitGroup            // for them
 	// Since the last look: how many could not be brought, and why one could not.
 	failures int
 	last     error
@@ -64,7 +64,8 @@ const (
 	// buckets, at first; later less and less often, but not after more than longTurn.
 	turn     = 20 * time.Millisecond
 	longTurn = 160 * time.Millisecond
-	// look is how often it looks for what failed before.
+	// look is how often it looks for what failed before, and after what time that is tried
+	// again at the latest: the first time after a turn, and then later and later.
 	look = time.Second
 )
 
@@ -93,6 +94,14 @@ const notCounted = -1
 type arrival struct {
 	since unkai.Epoch
 	bytes int64
+}
+
+// failure is that a bucket could not be brought: the epoch in which it had set out, when it
+// may be tried again, and how long that is after the last time.
+type failure struct {
+	since unkai.Epoch
+	again time.Time
+	pause time.Duration
 }
 
 // Settled are the buckets on their way that this node has settled, under the
@@ -148,7 +157,7 @@ func (m *Mover) Pending(b unkai.Bucket) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.failed[b] != r.Since
+	return m.failed[b].since != r.Since
 }
 
 // errStopped: the bucket is to stay where it is, for now.

@@ -207,3 +207,47 @@ func TestASlowOneHoldsNobodyUp(t *testing.T) {
 		}
 	})
 }
+
+// What cannot be brought is tried again soon at first, and then once in a while, also while
+// other buckets are on their way: each try may cost a message and a look at the store.
+func TestFailuresAreTriedAgainInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		tries := map[unkai.Bucket]int{}
+		slow, answer := unkai.Bucket(16), make(chan struct{})
+		m, give := moving(t, &keeper{}, func(_ context.Context, b unkai.Bucket, _ unkai.Epoch) (int64, error) {
+			mu.Lock()
+			if slow == 16 {
+				slow = b
+			}
+			tries[b]++
+			mu.Unlock()
+			if b == slow {
+				<-answer
+				return 1, nil
+			}
+			time.Sleep(time.Millisecond)
+			return 0, errBrought
+		})
+		top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
+		top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
+		top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+		give(top.Proceed(nil, nil, 16, nil), nil)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { m.Run(ctx) })
+		const seconds = 20
+		time.Sleep(seconds * time.Second)
+		close(answer)
+		stop()
+		running.Wait()
+		for b, n := range tries {
+			if b != slow && (n < seconds/2 || n > seconds+8) {
+				t.Errorf("bucket %d was tried %d times in %d s", b, n, seconds)
+			}
+		}
+		if len(tries) < 4 {
+			t.Errorf("only %d buckets were tried", len(tries))
+		}
+	})
+}

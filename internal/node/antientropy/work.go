@@ -80,7 +80,8 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 	return pending
 }
 
-// departures are the buckets that this node has not settled and does not bring yet.
+// departures are the buckets that this node has not settled and does not bring yet, without
+// those that have failed just now.
 func (m *Mover) departures(top *topology.Topology) (todo []departure) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -91,7 +92,11 @@ func (m *Mover) departures(top *topology.Topology) (todo []departure) {
 			continue
 		}
 		_, under := m.under[bucket]
-		if a, ok := m.settled.Load(bucket); !under && (!ok || a.(arrival).since != r.Since) {
+		f := m.failed[bucket]
+		if under || f.since == r.Since && time.Now().Before(f.again) {
+			continue
+		}
+		if a, ok := m.settled.Load(bucket); !ok || a.(arrival).since != r.Since {
 			todo = append(todo, departure{bucket, r.Since, slices.Index(r.Members, m.Self)})
 		}
 	}
@@ -170,9 +175,13 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed == nil {
-		m.failed = map[unkai.Bucket]unkai.Epoch{}
+		m.failed = map[unkai.Bucket]failure{}
 	}
-	m.failed[b] = since
+	pause := turn
+	if f := m.failed[b]; f.since == since {
+		pause = min(2*f.pause, look)
+	}
+	m.failed[b] = failure{since, time.Now().Add(pause), pause}
 	m.failures++
 	m.last = fmt.Errorf("bucket %d: %w", b, err)
 }
