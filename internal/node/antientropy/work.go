@@ -169,10 +169,7 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.failed == nil {
-		m.failed = map[unkai.Bucket]unkai.Epoch{}
-	}
-	m.failed[b] = since
+	lasts(&m.failed, b, since)
 	m.failures++
 	m.last = fmt.Errorf("bucket %d: %w", b, err)
 }
