@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"unkai/internal/admin"
+	"unkai/internal/core/topology"
 	"unkai/internal/node"
 )
 
@@ -260,8 +261,8 @@ const (
 func TestStatus(t *testing.T) {
 	full := admin.Status{
 		Ready: true, State: "serving", Version: "1.2.3", Uptime: 61.5, Node: "00000000000000ab", Epoch: 3, Incarnation: 2, Buckets: 1024,
-		Quorum:      &admin.Quorum{N: 1, R: 1, W: 1},
-		Addresses:   admin.Addresses{Listen: "127.0.0.1:4"},
+		Quorum:    &admin.Quorum{N: 1, R: 1, W: 1},
+		Addresses: admin.Addresses{Listen: "127.0.0.1:4", Peer: "127.0.0.1:5"}, Zone: "rack9",
 		AutoReplace: new(float64),
 		Store:       &admin.StoreStatus{Kind: "disk", Sync: "always", Items: 10, Bytes: 1536, Used: 5 << 20, Limit: 10 << 30, Full: true, Damaged: 2},
 		Clients:     &admin.ClientsStatus{Connections: 4, MaxConnections: 9, Counts: map[string]int64{"cmd_get": 4, "get_hits": 3, "get_misses": 1}},
@@ -278,7 +279,7 @@ func TestStatus(t *testing.T) {
 		out, err   []string
 	}{
 		{"serving", site(t, 200, string(body)), 0, []string{
-			"serving, for 1m2s", "00000000000000ab, unkai 1.2.3", "127.0.0.1:4", "epoch 3, incarnation 2", "disk, sync always",
+			"serving, for 1m2s", "00000000000000ab, unkai 1.2.3", "127.0.0.1:4", "127.0.0.1:5", "rack9", "epoch 3, incarnation 2", "disk, sync always",
 			"never replaced by themselves", "10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
 		}, nil},
 		{"starting", site(t, 200, `{"ready":false,"state":"starting","version":"1"}`), 1, []string{"starting"}, []string{"does not serve: starting"}},
@@ -378,6 +379,44 @@ func TestSecondSignal(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, s.err.String())
 	}
 	has(t, "stderr", s.err.String(), "second signal")
+}
+
+// A supervisor need not start again what was removed from the cluster.
+func TestServeIsRemoved(t *testing.T) {
+	drained := fmt.Errorf("node 7: %w: %w", node.ErrDrained, topology.ErrRemoved)
+	removed := fmt.Errorf("node 7: %w", topology.ErrRemoved)
+	ends := func(err error) func(*stage) {
+		return func(s *stage) {
+			p := &play{err: err}
+			s.plays(p, func() { close(p.done) })
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		stage func(*stage)
+		code  int
+		want  string
+	}{
+		{"drained", ends(drained), exitOK, "its data directory can be deleted"},
+		{"drained while stopping", func(s *stage) {
+			p := new(play)
+			p.stop = func(context.Context) error { p.err = drained; return nil }
+			s.plays(p, func() { s.signals <- syscall.SIGTERM })
+		}, exitOK, "stopped"},
+		{"removed", ends(removed), exitRemoved, "removed from the cluster"},
+		{"removed before the start", func(s *stage) {
+			s.start = func(context.Context, node.Config) (running, error) { return nil, removed }
+		}, exitRemoved, "removed from the cluster"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStage()
+			test.stage(s)
+			if code := s.run("serve"); code != test.code {
+				t.Errorf("exit code %d", code)
+			}
+			has(t, "stderr", s.err.String(), test.want)
+		})
+	}
 }
 
 func TestServeFails(t *testing.T) {

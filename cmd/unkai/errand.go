@@ -46,14 +46,16 @@ or an attachment was cancelled.`,
 		`Take nodes out of the cluster. What a node that is alive holds is brought to others
 while it goes on serving; of one that is dead, the other replicas bring it. Then the
 node is removed: its process ends, and it can come back only as a new node, with an
-empty data directory.`,
+empty data directory. Point its clients elsewhere: it goes on answering them until
+they have left, for a minute at most.`,
 		"  unkai detach 10.0.0.2:11011\n  unkai detach 7f3a --yes --wait",
 		cobra.MinimumNArgs(1), named("detach"), true,
 	},
 	{
 		"replace", "replace OLD NEW", "Let one node take the place of another",
 		`Let a node that has joined, and holds nothing yet, take over all that another one
-holds, and its weight. No other bucket moves; the old node is removed at the end.
+holds, and its weight. No other bucket moves; the old node is removed at the end,
+when its clients have left it, or a minute after it holds nothing any more.
 Start the new one with --attach manual. The old one may be alive or dead.`,
 		"  unkai serve --join 10.0.0.1:11011 --attach manual …\n  unkai replace 10.0.0.2:11011 10.0.0.5:11011",
 		cobra.ExactArgs(2), named("replace"), false,

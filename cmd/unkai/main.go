@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"unkai/internal/core/topology"
 	"unkai/internal/node"
 )
 
@@ -63,6 +64,7 @@ const (
 	exitConflict = 3 // it cannot be done now
 	exitNoQuorum = 4 // some keys cannot be read and written now
 	exitUnequal  = 5 // some replicas could not be made equal
+	exitRemoved  = 6 // the node is no member any more: to start it again is of no use
 	exitSignal   = 128
 )
 
@@ -114,6 +116,9 @@ func (o *outside) run(args []string) int {
 	}
 	if errors.Is(err, errUnequal) {
 		return exitUnequal
+	}
+	if errors.Is(err, topology.ErrRemoved) {
+		return exitRemoved
 	}
 	var stopped interrupted
 	if errors.As(err, &stopped) {

@@ -139,6 +139,7 @@ func describeNodes(n *admin.Nodes) string {
 			}
 		}
 		note(m.Manager, "manager")
+		note(m.State == "leaving" && m.Replicas == 0 && m.Alive && m.Problem == "", "holds nothing any more, still has "+guests(m.Connections))
 		note(m.Problem != "", m.Problem)
 		note(m.Prospect != nil, m.Prospect.Say())
 		before := away[m.Peer]
@@ -313,4 +314,12 @@ func describeHeld(e *admin.Explanation) string {
 	}
 	_ = w.Flush() // into memory
 	return b.String()
+}
+
+// guests says how many clients a node has.
+func guests(n int64) string {
+	if n == 1 {
+		return "1 client"
+	}
+	return fmt.Sprintf("%d clients", n)
 }

@@ -24,7 +24,9 @@ func door(t *testing.T, path string, code int, body string) string {
 const nodesPage = `{"cluster":"c1","epoch":7,"quorum":{"n":3,"r":2,"w":2},"buckets":1024,"moving":12,"survives":1,"nodes":[
 {"id":"00000000000000aa","peer":"10.0.0.1:11011","zone":"z1","weight":1,"state":"attached","manager":true,"alive":true,"epoch":7,"replicas":1024,"present":1000,"joining":20,"leaving":4,"ideal":1250.5,"coordinates":342,"items":5,"bytes":2048,"connections":3},
 {"id":"00000000000000bb","peer":"10.0.0.2:11011","weight":2,"state":"attached","alive":false,"problem":"no answer","link":{"up":false}},
-{"id":"00000000000000cc","state":"attached","alive":true,"link":{"up":true,"round_trip_seconds":0.0012345,"open":17}}]}`
+{"id":"00000000000000cc","state":"attached","alive":true,"link":{"up":true,"round_trip_seconds":0.0012345,"open":17}},
+{"id":"00000000000000dd","state":"leaving","alive":true,"connections":1},
+{"id":"00000000000000ee","state":"leaving","alive":true,"connections":24}]}`
 
 const explainPage = `{"key":"cart:7","bucket":5,"epoch":7,"hash":"ff","coordinator":"00000000000000aa","held":[
 {"node":"00000000000000aa","exists":true,"ballot":"9.1","promise":"1033.1","epoch":7,"cas":589825,"expiry":1700000000000,"size":5,"checksum":"c9420e5d"},
@@ -37,7 +39,8 @@ func TestNodes(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, s.err.String())
 	}
 	has(t, "stdout", s.out.String(), "cluster c1, epoch 7, N:R:W 3:2:2", "12 of them on their way", "any one more node may fail",
-		"00000000000000aa", "z1", "342", "2.0 KiB", "manager", "attached, away", "no answer", "1000+20-4", "80 %", "1.23ms", "17", "down")
+		"00000000000000aa", "z1", "342", "2.0 KiB", "manager", "attached, away", "no answer", "1000+20-4", "80 %", "1.23ms", "17", "down",
+		"holds nothing any more, still has 1 client\n", "holds nothing any more, still has 24 clients")
 	s = newStage()
 	if code := s.run("nodes", "--json", "--http", door(t, "/v1/nodes", 200, `{"unavailable":3,"buckets":16}`)); code != 4 {
 		t.Errorf("exit code %d with unavailable buckets", code)

@@ -33,7 +33,12 @@ func (o *outside) serve(cfg node.Config, ready func(running)) error {
 		cfg.Log.Info("stopping; a second signal ends the process at once", "signal", s.String())
 		return halt(n, signals, cfg.Log)
 	case <-n.Done():
-		if err := n.Err(); err != nil {
+		err := n.Err()
+		if errors.Is(err, node.ErrDrained) {
+			cfg.Log.Info("stopped; this node was drained, and is of no use any more: its data directory can be deleted")
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("the node stopped by itself: %w", err)
 		}
 		return errors.New("the node stopped by itself")
@@ -81,7 +86,10 @@ func halt(n running, signals <-chan os.Signal, log *slog.Logger) error {
 	go func() { done <- n.Stop(ctx) }()
 	select {
 	case err := <-done:
-		if err := errors.Join(err, n.Err()); err != nil {
+		if own := n.Err(); !errors.Is(own, node.ErrDrained) {
+			err = errors.Join(err, own)
+		}
+		if err != nil {
 			return fmt.Errorf("stop the node: %w", err)
 		}
 		log.Info("stopped; everything is written down", "took", time.Since(began).Round(time.Millisecond))

@@ -131,6 +131,12 @@ func describe(s *admin.Status) string {
 	line("state", "%s, for %v", s.State, up)
 	line("node", "%s, unkai %s", s.Node, s.Version)
 	line("clients at", "%s", s.Addresses.Listen)
+	if s.Addresses.Peer != "" {
+		line("other nodes at", "%s", s.Addresses.Peer)
+	}
+	if s.Zone != "" {
+		line("zone", "%s", s.Zone)
+	}
 	if s.Quorum != nil {
 		line("cluster", "epoch %d, incarnation %d, %d buckets, N:R:W %d:%d:%d",
 			s.Epoch, s.Incarnation, s.Buckets, s.Quorum.N, s.Quorum.R, s.Quorum.W)

@@ -27,7 +27,7 @@ func serving() Snapshot {
 		Version: "1.2.3", Uptime: 90500 * time.Millisecond, Node: 0xabc,
 		Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3",
 		Kind: "disk", Sync: "always",
-		Incarnation: 4, Epoch: 5, Buckets: 1024, N: 3, R: 2, W: 2,
+		Zone: "z1", Incarnation: 4, Epoch: 5, Buckets: 1024, N: 3, R: 2, W: 2,
 		Store: store.Stats{
 			Items: 10, Tombstones: 11, Bytes: 12, Used: 13, Limit: 14, Damaged: 15,
 			Syncs: 16, Writes: 17, CacheHits: 18, CacheMiss: 19, CacheBytes: 20,
@@ -141,8 +141,8 @@ func TestStatus(t *testing.T) {
 	want := Status{
 		AutoReplace: &after, Prospects: serving().Prospects,
 		Ready: true, State: "serving", Version: "1.2.3", Uptime: 90.5, Node: "0000000000000abc",
-		Addresses:   Addresses{Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3"},
-		Incarnation: 4, Epoch: 5, Buckets: 1024, Quorum: &Quorum{3, 2, 2},
+		Addresses: Addresses{Listen: "127.0.0.1:1", Peer: "127.0.0.1:2", HTTP: "127.0.0.1:3"},
+		Zone:      "z1", Incarnation: 4, Epoch: 5, Buckets: 1024, Quorum: &Quorum{3, 2, 2},
 		Store: &StoreStatus{
 			Kind: "disk", Sync: "always", Items: 10, Tombstones: 11, Bytes: 12, Used: 13, Limit: 14, Damaged: 15,
 			Syncs: 16, Writes: 17, CacheHits: 18, CacheMisses: 19, CacheBytes: 20,

@@ -23,6 +23,7 @@ type Snapshot struct {
 	// Kind of store, and its sync policy.
 	Kind, Sync string
 
+	Zone        string // "": none
 	Incarnation unkai.Incarnation
 	Epoch       unkai.Epoch
 	Buckets     int

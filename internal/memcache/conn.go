@@ -55,6 +55,7 @@ type conn struct {
 	begun           time.Time // when the request that is half here was seen first
 	size            int       // how long it is, as far as that is known
 	readBy, writeBy time.Time // the deadlines
+	leaveBy         time.Time // when it ends, quiet or not, once it is leaving
 	broken          bool      // writing has failed
 	quit            bool      // it ends after this
 	below           bool      // it runs what is not the connection's own
@@ -73,13 +74,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return &conn{s: s, nc: nc, desk: s.desks.Get().(*desk)}
 }
 
-// interrupt wakes a connection that waits for its client, because the server
-// is closing.
-func (c *conn) interrupt() {
-	c.leaving.Store(true)
-	_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // if it cannot be set, the connection is gone
-}
-
 func (c *conn) serve() {
 	defer c.s.left(c)
 	defer c.close()
@@ -96,6 +90,9 @@ func (c *conn) serve() {
 			return
 		}
 		c.publish()
+		if c.leaving.Load() && c.satisfied() {
+			return
+		}
 		c.yield()
 	}
 }
@@ -148,6 +145,9 @@ func (c *conn) fill() bool {
 		c.idleSince.Store(time.Now().UnixNano())
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
+	if err != nil && n == 0 && half && c.leaving.Load() && c.linger(half) { // interrupt knows nothing of halves
+		n, err = c.nc.Read(c.buf[c.w:])
+	}
 	if !half && c.s.cfg.IdleTimeout > 0 && c.idleSince.Swap(0) == kicked {
 		return false
 	}
@@ -159,6 +159,9 @@ func (c *conn) fill() bool {
 // hurry sets the deadline for reading: one for the whole of a request that has
 // begun, however often some of it comes, and else none.
 func (c *conn) hurry(half bool) bool {
+	if c.leaving.Load() {
+		return c.linger(half)
+	}
 	var by time.Time
 	if half {
 		if c.begun.IsZero() {
@@ -170,8 +173,11 @@ func (c *conn) hurry(half bool) bool {
 		return true
 	}
 	c.readBy = by
+	if c.nc.SetReadDeadline(by) != nil {
+		return false
+	}
 	// The server's interrupt sets a deadline too, after it has set leaving.
-	return c.nc.SetReadDeadline(by) == nil && !c.leaving.Load()
+	return !c.leaving.Load() || c.linger(half)
 }
 
 // allowance is how much longer something of that size may take.

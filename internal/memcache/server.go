@@ -86,6 +86,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	s.ln = ln
 	closing := s.closing
+	if !closing {
+		s.served.Add(1) // who is accepted last is waited for, too
+		defer s.served.Done()
+	}
 	s.mu.Unlock()
 	if closing {
 		return ln.Close()
@@ -122,10 +126,11 @@ func (s *Server) Serve(ln net.Listener) error {
 
 const acceptPause = 5 * time.Millisecond
 
-// admit starts a goroutine for a connection, unless there are too many.
+// admit starts a goroutine for a connection, unless there are too many. One that came
+// just before the server closed is served as those are that it had.
 func (s *Server) admit(nc net.Conn) {
 	s.mu.Lock()
-	if s.closing || len(s.conns) >= s.cfg.MaxConns {
+	if len(s.conns) >= s.cfg.MaxConns {
 		s.mu.Unlock()
 		s.total.rejected.Add(1)
 		refuse(nc)
@@ -136,6 +141,9 @@ func (s *Server) admit(nc net.Conn) {
 	s.total.opened.Add(1)
 	s.open.Add(1)
 	s.served.Add(1)
+	if s.closing {
+		c.interrupt()
+	}
 	s.mu.Unlock()
 	go c.serve()
 }
@@ -181,23 +189,25 @@ func (s *Server) closeIdle(stop chan struct{}) {
 	}
 }
 
-// Shutdown stops accepting, lets every connection answer the complete requests
-// it has read, and closes it. When ctx ends, what is left is cut off; what does
-// not even end then, soon after, is left behind.
+// Shutdown stops accepting, and closes every connection at a moment when its client
+// waits for nothing, as far as can be known: see lingering. When ctx ends, what is left
+// is cut off; what does not even end then, soon after, is left behind.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	ln := s.ln
-	for c := range s.conns {
-		c.interrupt()
-	}
 	s.mu.Unlock()
 	var err error
-	if ln != nil {
+	if ln != nil { // first: who is told to go must not come back
 		if err = ln.Close(); errors.Is(err, net.ErrClosed) {
 			err = nil
 		}
 	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.interrupt()
+	}
+	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.served.Wait(); close(done) }()
 	select {

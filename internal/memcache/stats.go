@@ -78,3 +78,6 @@ func (s *Server) general() []Stat {
 	add("unkai_no_memory", st.NoMemory)
 	return out
 }
+
+// Connections is how many are open.
+func (s *Server) Connections() int64 { return s.open.Load() }

@@ -2,10 +2,12 @@ package node_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +93,7 @@ func p99(all []time.Duration) time.Duration {
 
 // load is clients that ask at fixed times.
 type load struct {
+	at           []*node.Node
 	done, failed atomic.Int64
 	quit         chan struct{}
 	all          sync.WaitGroup
@@ -125,34 +128,45 @@ func (l *load) stop() {
 func startLoad(b *testing.B, all []*node.Node, records, size int, rate float64) *load {
 	b.Helper()
 	const clients = 48
-	l := &load{quit: make(chan struct{})}
+	l := &load{at: all, quit: make(chan struct{})}
 	for i := range clients {
-		c, err := net.Dial("tcp", all[i%len(all)].Listen().String())
-		if err != nil {
-			b.Fatal(err)
-		}
 		every := time.Duration(clients / rate * float64(time.Second))
 		l.all.Go(func() {
-			defer func() { _ = c.Close() }()
-			l.ask(c, rand.New(rand.NewPCG(uint64(i), 1)), records, size, every)
+			r := rand.New(rand.NewPCG(uint64(i), 1))
+			due := time.Now().Add(time.Duration(r.Int64N(int64(every) + 1)))
+			for at := i; !l.quitting(); at++ {
+				c, err := net.Dial("tcp", all[at%len(all)].Listen().String())
+				if err != nil {
+					continue // it has stopped
+				}
+				due = l.ask(c, r, records, size, due, every)
+				_ = c.Close()
+			}
 		})
 	}
 	return l
 }
 
-// ask asks over one connection, once in a while.
-func (l *load) ask(c net.Conn, r *rand.Rand, records, size int, every time.Duration) {
+// ask asks over one connection, once in a while, until that has ended; as well-behaved
+// clients do it looks at that before it asks. It gives when the next question is due.
+func (l *load) ask(c net.Conn, r *rand.Rand, records, size int, due time.Time, every time.Duration) time.Time {
 	in, value := bufio.NewReader(c), strings.Repeat("w", size-len("key000000000"))
-	due := time.Now().Add(time.Duration(r.Int64N(int64(every) + 1)))
 	for ; ; due = due.Add(every) {
-		if every > time.Microsecond {
-			select {
-			case <-l.quit:
-				return
-			case <-time.After(time.Until(due)):
+		until := due
+		if soon := time.Now().Add(100 * time.Microsecond); until.Before(soon) { // a deadline that has passed says nothing
+			until = soon
+		}
+		if every <= time.Microsecond {
+			due = time.Now()
+		} else {
+			_ = c.SetReadDeadline(until) // it says so itself when the connection has ended
+			if _, err := in.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+				return due
 			}
-		} else if due = time.Now(); l.quitting() {
-			return
+			_ = c.SetReadDeadline(time.Time{})
+		}
+		if l.quitting() {
+			return due
 		}
 		wrote := r.IntN(3) == 0
 		q, end := fmt.Sprintf("get key%09d\r\n", r.IntN(records)), "END\r\n"
@@ -161,7 +175,7 @@ func (l *load) ask(c net.Conn, r *rand.Rand, records, size int, every time.Durat
 		}
 		if _, err := io.WriteString(c, q); err != nil {
 			l.failed.Add(1)
-			return
+			return due
 		}
 		for {
 			line, err := in.ReadString('\n')
@@ -169,7 +183,7 @@ func (l *load) ask(c net.Conn, r *rand.Rand, records, size int, every time.Durat
 				l.failed.Add(1)
 			}
 			if err != nil {
-				return
+				return due
 			}
 			if line == end || strings.HasPrefix(line, "SERVER_ERROR") {
 				break

@@ -114,3 +114,21 @@ func TestASpareTakesThePlaceOfTheDead(t *testing.T) {
 		dial(t, n).check(300)
 	}
 }
+
+// A node that joins is told where the members are, and dials nobody else: one that was
+// removed is not looked for.
+func TestNobodyDialsWhoWasRemoved(t *testing.T) {
+	t.Parallel()
+	all := cluster(t, 4, plain)
+	gone := idOf(t, all[3])
+	stop(t, all[3])
+	_, j := begin(t, all[0], "detach", gone)
+	ended(t, all[0], j.ID)
+	settled(t, 3, all[:3]...)
+	var log buffer
+	fresh := built(t, func(c *node.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }, all[0].Peer())
+	settled(t, 4, all[0], all[1], all[2], fresh)
+	if strings.Contains(log.String(), gone) {
+		t.Error(log.String())
+	}
+}

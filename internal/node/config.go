@@ -41,6 +41,9 @@ type Config struct {
 	// AutoReplace is, for a cluster that begins, after how long a dead node's share is
 	// brought to others by itself; 0: never.
 	AutoReplace time.Duration
+	// Farewell is how long a drained node goes on answering its clients before it is
+	// removed, if they do not leave.
+	Farewell time.Duration
 	// Store is "disk" or "memory"; Sync "always", "interval" or "off".
 	Store, Sync string
 	// N:R:W as configured for the cluster when it begins.
@@ -85,13 +88,18 @@ const (
 	Manual = "manual"
 )
 
+// farewell is long enough for an operator, or for what tells clients where the nodes
+// are, to point them elsewhere; and short enough for the next job, which those who stay
+// hold up.
+const farewell = time.Minute
+
 // DefaultConfig is what a node does when it is told nothing.
 func DefaultConfig() Config {
 	return Config{
 		Data:   "unkai-data",
 		Listen: "127.0.0.1:11211", Peer: "127.0.0.1:11011", HTTP: "127.0.0.1:11080",
 		Store: Disk, Sync: "always",
-		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets, Weight: 1, Attach: Auto,
+		N: 3, R: 2, W: 2, Buckets: unkai.DefaultBuckets, Weight: 1, Attach: Auto, Farewell: farewell,
 		Cache: 256 << 20, Memory: 1 << 30, MaxValue: 1 << 20,
 		MaxConns: 1024, RequestTimeout: 2 * time.Second,
 		Log: slog.Default(),

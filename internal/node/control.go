@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"unkai"
@@ -32,6 +33,8 @@ type hello struct {
 	Full  bool               `json:"full,omitempty"` // its store refuses growth
 	// Prospects are what it will do by itself, if it is the steward.
 	Prospects []admin.Prospect `json:"prospects,omitempty"`
+	// Clients are connected to it.
+	Clients int64 `json:"clients,omitempty"`
 }
 
 // join asks to be recognised as a member, or as a new incarnation of one. The
@@ -154,11 +157,23 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 }
 
 func (n *Node) hello() *hello {
-	h := &hello{Book: n.book.all(), Full: n.isFull(n.id)}
+	h := &hello{Book: n.book.all(), Full: n.isFull(n.id), Clients: n.guestsOf(n.id)}
 	if top := n.topology(); top != nil {
+		maps.DeleteFunc(h.Book, func(id string, _ address) bool { return strange(top, n.id, id) })
 		h.Epoch, h.Prospects = top.Epoch, n.prospects.of(n.id)
 	}
 	return h
+}
+
+// strange reports whether an address is of a node that is no member, or not any more:
+// nobody need dial it.
+func strange(top *topology.Topology, self unkai.NodeID, name string) bool {
+	id, err := unkai.ParseNodeID(name)
+	if err != nil || id == self {
+		return err != nil
+	}
+	_, member := top.Node(id)
+	return !member
 }
 
 // isFull reports whether a node's store refuses growth, as far as it has told.
@@ -179,6 +194,7 @@ func (n *Node) noteFull(id unkai.NodeID, full bool) {
 func (n *Node) greeted(from unkai.NodeID, h *hello) error {
 	n.noteFull(from, h.Full)
 	n.foretell(from, h.Prospects)
+	n.noteGuests(from, h.Clients)
 	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
 		n.behind(from)
 	}

@@ -220,5 +220,5 @@ func (n *Node) waits(top *topology.Topology) (out []string, stuck bool) {
 			wait(true, "node %s to forget what it held before of %d buckets", n.called(m.ID), len(top.Strayed(m.Seat)))
 		}
 	}
-	return out, stuck
+	return append(out, n.farewells(top)...), stuck
 }

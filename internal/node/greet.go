@@ -47,6 +47,7 @@ func (n *Node) greet(ctx context.Context) {
 			}
 		}
 		n.noteFull(n.id, n.engine.Stats().Full)
+		n.noteGuests(n.id, n.connected())
 		if round%tellEvery == tellEvery-1 {
 			n.stillHere()
 		}

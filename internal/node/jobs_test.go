@@ -214,38 +214,18 @@ func TestAttachWaitsForTheOperator(t *testing.T) {
 	}
 }
 
-// A node is drained while clients write, none of whom is told of an error, and then
-// stops by itself; its directory is of no use any more.
+// A node is drained while clients write, at it too, none of whom is told of an error, and
+// then stops by itself; its directory is of no use any more.
 func TestDetachALiveNode(t *testing.T) {
 	t.Parallel()
-	all := cluster(t, 4, plain)
+	all := cluster(t, 4, short)
 	dir := t.TempDir()
 	leaver := built(t, func(c *node.Config) { c.Data, c.Store = dir, node.Disk }, all[0].Peer())
 	settled(t, 5, append(all, leaver)...)
 	id := idOf(t, leaver)
-	stopped := make(chan struct{})
-	var writing sync.WaitGroup
-	for w := range 8 {
-		writing.Go(func() {
-			c := dial(t, all[w%4])
-			for i := 300 + w*10_000; ; i++ { // new keys: of those nobody finds anything
-				select {
-				case <-stopped:
-					return
-				default:
-				}
-				// A machine that stands still for seconds is no fault of the nodes.
-				if got := c.line(fmt.Sprintf("set key%d 0 0 1\r\nx\r\n", i)); got != "STORED" && !strings.Contains(got, "in time") {
-					t.Errorf("set key%d: %s", i, got)
-					return
-				}
-			}
-		})
-	}
+	p := visit(t, append(slices.Clone(all), leaver)...)
 	_, j := begin(t, all[0], "detach", id)
 	done := ended(t, all[2], j.ID)
-	close(stopped)
-	writing.Wait()
 	if done.State != admin.JobDone || done.Moved.Replicas != done.Planned.Replicas {
 		t.Errorf("%+v", done)
 	}
@@ -256,6 +236,10 @@ func TestDetachALiveNode(t *testing.T) {
 	}
 	if err := leaver.Err(); err == nil || !strings.Contains(err.Error(), "empty data directory") {
 		t.Errorf("it stopped with %v", err)
+	}
+	p.stop()
+	if n := p.failures.Load(); n > 0 {
+		t.Errorf("%d operations of %d failed", n, p.asked.Load())
 	}
 	if seen := settled(t, 4, all...); len(seen.Nodes) != 4 {
 		t.Errorf("%+v", seen.Nodes)

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,8 @@ type Node struct {
 	scrubber    replica.Scrubber
 	sweeper     *replica.Sweeper
 	full        sync.Map // unkai.NodeID → nothing: those that have told that their stores are full
+	guests      sync.Map // unkai.NodeID → int64: clients, as far as it was told
+	drained     atomic.Bool
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -204,6 +207,7 @@ func (n *Node) openManager(ctx context.Context) error {
 	}
 	n.managerRef.Store(m)
 	top := m.Topology()
+	n.drained.Store(slices.Contains(top.Departing(), n.id))
 	if _, ok := top.Node(n.id); !ok {
 		return fmt.Errorf("%s: node %v: %w", n.cfg.Data, n.id, topology.ErrRemoved)
 	}
@@ -267,10 +271,8 @@ func (n *Node) topologyChanged() {
 	if m != nil {
 		m.Changed()
 	}
-	if top != nil {
-		if _, ok := top.Node(n.id); !ok {
-			n.fail(fmt.Errorf("node %v: %w", n.id, topology.ErrRemoved))
-		}
+	if top := n.topology(); top != nil {
+		n.belongs(top)
 	}
 }
 
@@ -451,7 +453,11 @@ func (n *Node) watch(ctx context.Context) {
 		n.mu.Lock()
 		n.err = err
 		n.mu.Unlock()
-		n.log.Error("the node cannot go on and stops", "err", err)
+		if errors.Is(err, ErrDrained) {
+			n.log.Info("this node holds nothing any more, was removed from its cluster, and stops")
+		} else {
+			n.log.Error("the node cannot go on and stops", "err", err)
+		}
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), failStop)
 			defer cancel()

@@ -150,7 +150,8 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	if err != nil {
 		return admin.Plan{}, err
 	}
-	loads := o.n.loads(ctx, top)
+	asked := o.n.askLoads(ctx, top)
+	loads := loadsOf(top, asked)
 	p, err := top.Plan(c, loads)
 	if err != nil {
 		if why := already(top, c); why != "" {
@@ -161,7 +162,9 @@ func (o operator) Plan(ctx context.Context, w admin.Wish) (admin.Plan, error) {
 	if why := idle(top, c, loads); why != "" {
 		return alreadyPlanned(top, c, why), nil
 	}
-	return o.n.describePlan(top, &p, loads), nil
+	out := o.n.describePlan(top, &p, loads)
+	out.Warnings = append(out.Warnings, o.n.warnOfClients(top, &p, asked)...)
+	return out, nil
 }
 
 // refusal tells whether a change makes no sense, or only cannot be now.

@@ -56,7 +56,7 @@ func (n *Node) unready() string {
 func (n *Node) snapshot() admin.Snapshot {
 	s := admin.Snapshot{
 		Version: n.cfg.Version, Uptime: time.Duration(n.cfg.Now()-n.since) * time.Millisecond, Node: n.id,
-		Listen: addrOf(n.listen), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
+		Listen: addrOf(n.listen), Peer: n.peerAddress(), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -65,6 +65,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	}
 	top := n.manager.Topology()
 	self, _ := top.Node(n.id)
+	s.Zone = self.Zone
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
 	s.Job = n.describeJobs(top).Running

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -36,6 +37,8 @@ type steward struct {
 	watched time.Time                  // last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	emptied []unkai.NodeID             // leaving nodes that hold nothing any more
+	stayed  time.Time                  // since when they stay
 	looked  unkai.Epoch                // whether there is something to heal
 	epoch   unkai.Epoch                // that was seen last
 	since   time.Time                  // when it was seen first
@@ -54,7 +57,9 @@ func (s *steward) pause(top *topology.Topology) time.Duration {
 
 func (n *Node) runSteward(ctx context.Context) {
 	s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
-	next := time.NewTimer(stewardLooks)
+	// Never at the very moment of a greeting, which tells what it has found: in the
+	// simulation either would come first now and then.
+	next := time.NewTimer(stewardLooks + time.Millisecond)
 	defer next.Stop()
 	for {
 		select {
@@ -75,6 +80,7 @@ func (n *Node) runSteward(ctx context.Context) {
 			n.prospects.told(n.id, s.foresee(n.topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
+			s.emptied = nil
 		}
 		s.watched = time.Now()
 		pause := stewardLooks
@@ -120,7 +126,8 @@ func (s *steward) step(ctx context.Context, top *topology.Topology) {
 // advance takes a job of which nothing is on its way forward, which mostly is to
 // its end.
 func (s *steward) advance(ctx context.Context, top *topology.Topology) {
-	if _, ok := top.Advance(nil, 0); !ok {
+	next, ok := top.Advance(nil, 0)
+	if !ok || next.Job == nil && s.farewell(ctx, top) {
 		return // it waits
 	}
 	loads := s.n.loads(ctx, top)
@@ -167,7 +174,7 @@ func (s *steward) forget(ctx context.Context, top *topology.Topology) bool {
 
 // depart lets nodes leave that have nothing left.
 func (s *steward) depart(ctx context.Context, top *topology.Topology) bool {
-	if _, ok := top.Depart(); !ok {
+	if len(top.Departing()) == 0 || s.farewell(ctx, top) {
 		return false
 	}
 	return s.change(ctx, top, "remove nodes", func(t *topology.Topology) (topology.Topology, error) {
@@ -207,7 +214,23 @@ func (s *steward) change(ctx context.Context, top *topology.Topology, what strin
 	case err != nil:
 		s.n.log.Warn("the topology could not be changed; it will be tried again", "change", what, "err", err)
 	default:
-		s.n.log.Info("topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
+		level := slog.LevelDebug
+		if notable(top, next) {
+			level = slog.LevelInfo
+		}
+		s.n.log.Log(ctx, level, "topology changed", "change", what, "epoch", next.Epoch, "nodes", len(next.Nodes), "moving", next.Moving(), "managers", len(next.Managers))
 	}
 	return err == nil
+}
+
+// notable reports whether a change is of what operators know: nodes, managers, and which
+// job runs. A job is many others.
+func notable(before, after *topology.Topology) bool {
+	job := func(t *topology.Topology) int {
+		if t.Job == nil {
+			return 0
+		}
+		return t.Job.ID
+	}
+	return job(before) != job(after) || !slices.Equal(before.Nodes, after.Nodes) || !slices.Equal(before.Managers, after.Managers)
 }

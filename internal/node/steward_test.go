@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,4 +62,34 @@ func TestStewardLooksSoonWhileSomethingMoves(t *testing.T) {
 			t.Errorf("paused: %v", d)
 		}
 	})
+}
+
+// Of all the changes of a job two are told: that it begins, and that it ends.
+func TestNotableChanges(t *testing.T) {
+	top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	told := []int{}
+	step := 0
+	then := func(next topology.Topology, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notable(&top, &next) {
+			told = append(told, step)
+		}
+		step++
+		top = next
+	}
+	then(top.Join(topology.Node{ID: 2, Weight: 1}))
+	then(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+	for range 3 {
+		then(top.Limit(5))
+		then(top.Proceed(nil, nil, 1, nil), nil)
+	}
+	top.Sets = nil // nothing moves
+	next, _ := top.Advance(nil, 2)
+	then(next, nil)
+	if !slices.Equal(told, []int{0, 1, 8}) {
+		t.Errorf("told: %v", told)
+	}
 }

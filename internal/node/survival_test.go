@@ -73,6 +73,9 @@ func TestStatusFollowsTheCluster(t *testing.T) {
 		return s.Survival.Worst() == 1 && s.Survival.Managers.Spare == 1 && len(s.Links) == 2 && s.Links[0].RoundTrip > 0 && s.Links[1].RoundTrip > 0
 	})
 	contains(t, words, "any one node", "any 1 of 3 may fail at once", "safe, one node at a time", "3 of 3 answer; 1 may fail")
+	if s.Zone != "a" || s.Addresses.Peer != all[0].Peer() {
+		t.Errorf("it says that it is at %q, in zone %q", s.Addresses.Peer, s.Zone)
+	}
 	if v := s.Survival; !v.Restart || v.Unavailable != 0 || len(v.Away) != 0 || *v.Writes.Zones != 1 || v.Buckets != 64 {
 		t.Errorf("%+v", v)
 	}

@@ -19,7 +19,7 @@ func stranger(t *testing.T, addr string, self unkai.NodeID) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := hello{oldest: 1, newest: 1, self: self, run: uint64(self)}
+	h := hello{oldest: oldestVersion, newest: newestVersion, self: self, run: uint64(self)}
 	if _, err := c.Write(h.append(nil)); err != nil {
 		t.Fatal(err)
 	}

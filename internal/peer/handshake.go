@@ -12,8 +12,8 @@ import (
 
 // The versions of what travels after the handshake that this node can speak.
 const (
-	oldestVersion = 1
-	newestVersion = 1
+	oldestVersion = 2
+	newestVersion = 2
 )
 
 // lane is what a connection is for.
@@ -153,6 +153,9 @@ func explain(v verdict, mine, theirs *hello) error {
 		return fmt.Errorf("%w: this node belongs to %016x, the other to %016x",
 			errWrongCluster, mine.cluster, theirs.cluster)
 	case wrongNode:
+		if mine.want == 0 { // the other has dialled
+			return fmt.Errorf("%w: it wants %s, and this is %s", errWrongNode, theirs.want, mine.self)
+		}
 		return fmt.Errorf("%w: it is %s", errWrongNode, theirs.self)
 	case sameID:
 		return fmt.Errorf("%w: %s and %s", errSameID, mine.self, theirs.self)

@@ -145,7 +145,7 @@ func TestStrangers(t *testing.T) {
 		return c
 	}
 	var good []byte // the hello of a node 9
-	good = append(good, 0xea, 'u', 'n', 'k', 36, 0, 1, 1, 0, 0)
+	good = append(good, 0xea, 'u', 'n', 'k', 36, 0, 2, 2, 0, 0)
 	good = binary.LittleEndian.AppendUint64(good, 7)
 	good = binary.LittleEndian.AppendUint64(good, 9)
 	good = append(good, make([]byte, 16)...)
@@ -155,7 +155,7 @@ func TestStrangers(t *testing.T) {
 		"GET / HTTP/1.1\r\n\r\n":                            "does not speak our protocol",
 		"\xeaxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": "does not speak our protocol",
 		"\xeaunk\xff\xff":                                   "does not speak our protocol",
-		string(future):                                      "no common version of the protocol: this node speaks 1 to 1, the other 200 to 201",
+		string(future):                                      "no common version of the protocol: this node speaks 2 to 2, the other 200 to 201",
 		string(good) + "\xff\xff\xff\x7f":                   "frame of impossible length",
 		string(good) + "\x0a\x00\x00\x00xxxxxxxxxxxxxxxx":   "wrong checksum",
 	} {

@@ -18,6 +18,7 @@ type keyring struct {
 	cfg  Config
 	mu   sync.Mutex
 	used []int
+	born []int // ages before this one are not looked at any more
 }
 
 const (
@@ -72,10 +73,34 @@ func (k *keyring) all() (keys [][]byte) {
 	defer k.mu.Unlock()
 	for place, n := range k.used {
 		for age := range n/opsPerKey + 1 {
-			keys = append(keys, fmt.Appendf(nil, "k%d.%d", place, age))
+			if place >= len(k.born) || age >= k.born[place] {
+				keys = append(keys, fmt.Appendf(nil, "k%d.%d", place, age))
+			}
 		}
 	}
 	return keys
+}
+
+// renew has other keys used than those so far, which are not looked at any more.
+func (k *keyring) renew() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.born = make([]int, len(k.used))
+	for place := range k.used {
+		k.born[place] = k.used[place]/opsPerKey + 1
+		k.used[place] = k.born[place] * opsPerKey
+	}
+}
+
+// serve has clients ask for so long.
+func (w *World) serve(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var clients sync.WaitGroup
+	for i := range w.cfg.Clients {
+		clients.Go(func() { w.client(ctx, i) })
+	}
+	clients.Wait()
 }
 
 var errCrashed = errors.New("the node crashed")

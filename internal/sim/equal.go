@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/admin"
 	"unkai/internal/node"
 	"unkai/internal/store"
 )
@@ -31,6 +33,27 @@ func (w *World) converge() {
 			return
 		}
 		time.Sleep(1013 * time.Millisecond)
+	}
+}
+
+// verify has an operator ask for a repair, which has to find what is so: that all is equal.
+func (w *World) verify() {
+	ctx, cancel := context.WithTimeout(context.Background(), calm)
+	defer cancel()
+	for _, h := range w.hosts {
+		n, _ := h.running()
+		if n == nil {
+			continue
+		}
+		run, err := n.Operator().Repair(ctx, admin.RepairWish{})
+		for err == nil && run.Running && ctx.Err() == nil {
+			time.Sleep(503 * time.Millisecond)
+			run, err = n.Operator().Repaired(ctx, run.ID)
+		}
+		if err != nil || run.Running || run.Equal != buckets || len(run.Unequal) > 0 {
+			w.fail(fmt.Errorf("a repair by host %d when all is equal: %+v, %w", h.number, run, err))
+		}
+		return
 	}
 }
 

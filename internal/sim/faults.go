@@ -48,7 +48,7 @@ func (w *World) fault() {
 				w.powerCut()
 			}
 		}},
-		{"stall", 15, func() { w.stall(h) }},
+		{"stall", 15, func() { w.stall(h, 10*time.Second) }},
 		{"isolate", 12, func() { w.isolate(h) }},
 		{"halves", 8, w.halves},
 		{"one way", 8, func() { w.oneWay(h) }},
@@ -169,19 +169,24 @@ func (w *World) forget(h *host) bool {
 	if h.endpoint == nil || w.cfg.Memory || stalled || !w.mayLose() {
 		return false
 	}
-	w.logf("EMPTIED host %d", h.number)
-	w.note("emptied")
 	w.lost = true
 	w.mend()
+	w.empty(h)
+	return true
+}
+
+// empty begins a host's next life with nothing but who it is.
+func (w *World) empty(h *host) {
+	w.logf("EMPTIED host %d", h.number)
+	w.note("emptied")
 	w.crash(h)
 	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
 	if err := keep(h.dir, dir, "node"); err != nil {
 		w.fail(err)
-		return true
+		return
 	}
 	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
 	w.start(h)
-	return true
 }
 
 // keep makes a directory that has one file of another.
@@ -199,9 +204,9 @@ func keep(from, to, name string) error {
 	return nil
 }
 
-// stall holds up everything that a host sends and receives.
-func (w *World) stall(h *host) {
-	d := time.Duration(w.bus.rng.Int64N(int64(10 * time.Second)))
+// stall holds up everything that a host sends and receives, for so long at most.
+func (w *World) stall(h *host, most time.Duration) {
+	d := w.upTo(most)
 	h.until = time.Now().Add(d)
 	w.judge()
 	w.bus.after(d+1, &event{name: "resume", do: w.judge})

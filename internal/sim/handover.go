@@ -41,7 +41,7 @@ var Steps = []string{
 // Deeds are what may happen at a step.
 var Deeds = []string{
 	"crash steward", "crash manager", "crash leaving", "crash joining", "crash staying",
-	"power cut", "half", "stall steward", "isolate steward", "another job", "cancel",
+	"power cut", "half", "stall steward", "stall leaving", "isolate steward", "another job", "cancel",
 }
 
 // handOver watches for the step.
@@ -178,7 +178,9 @@ func (w *World) do(deed string, top *topology.Topology) {
 	case "another job":
 		w.ask(w.hand.Step != "forgotten", admin.Wish{Kind: string(topology.KindRebalance)})
 	case "stall steward":
-		w.stall(victim)
+		w.stall(victim, 10*time.Second)
+	case "stall leaving": // so that what it has sent arrives when others have gone on
+		w.stall(victim, 2*time.Second)
 	case "isolate steward":
 		w.isolate(victim)
 		w.bus.after(5*time.Second, &event{name: "heal", do: w.mend})
@@ -214,7 +216,7 @@ func (w *World) victim(deed string, top *topology.Topology) *host {
 		for _, seat := range slices.Concat(old, next) {
 			n, ok := top.Seated(seat)
 			was, will := slices.Contains(old, seat), slices.Contains(next, seat)
-			role := deed == "crash leaving" && !will || deed == "crash joining" && !was || deed == "crash staying" && was && will
+			role := (deed == "crash leaving" || deed == "stall leaving") && !will || deed == "crash joining" && !was || deed == "crash staying" && was && will
 			if e := w.endpointOf(n.ID); ok && role && e != nil {
 				return e.host
 			}

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"unkai/internal/admin"
@@ -24,29 +26,50 @@ func (w *World) release() {
 	}
 }
 
-// complete has an operator attach those who were left without a share, if sets lack
-// members: a job that would have given them one was cancelled.
+// complete has an operator see to it that no set lacks members, as the status says: attach
+// those who were left without a share when a job was cancelled, or rebalance. What is
+// refused for now is asked for again.
 func (w *World) complete() {
-	lacking := false
-	w.later(0, "complete", func() {
-		top := w.newest()
-		if top == nil || !top.Gaps() {
+	for until := time.Now().Add(patience); ; {
+		var wish admin.Wish
+		w.later(5*time.Second, "complete", func() {
+			if top := w.newest(); top != nil && top.Gaps() {
+				wish = w.filling(top)
+			}
+		})
+		if wish.Kind == "" {
 			return
 		}
-		wish := admin.Wish{Kind: string(topology.KindAttach)}
-		for _, n := range top.Nodes {
-			if n.State == topology.Recognised {
-				wish.Nodes = append(wish.Nodes, n.ID.String())
-			}
-		}
-		if lacking = len(wish.Nodes) > 0; lacking {
-			w.ask(false, wish)
-		}
-	})
-	if lacking {
+		var refused error
+		w.later(0, "fill", func() {
+			w.asked(wish, func(ctx context.Context, o admin.Operator) error {
+				_, err := o.Begin(ctx, wish)
+				return err
+			}, func(err error) { refused = err })
+		})
 		w.orders.Wait()
-		w.settle("when all are attached")
+		if refused == nil {
+			w.did("filled by " + wish.Kind)
+		} else if !errors.Is(refused, admin.ErrConflict) || time.Now().After(until) {
+			w.fail(fmt.Errorf("sets that lack members cannot be filled: %w", refused))
+			return
+		}
+		w.settle("when no set shall lack a member any more")
 	}
+}
+
+// filling is the job that gives sets the members they lack.
+func (w *World) filling(top *topology.Topology) admin.Wish {
+	wish := admin.Wish{Kind: string(topology.KindAttach)}
+	for _, n := range top.Nodes {
+		if n.State == topology.Recognised {
+			wish.Nodes = append(wish.Nodes, n.ID.String())
+		}
+	}
+	if len(wish.Nodes) == 0 {
+		wish.Kind = string(topology.KindRebalance)
+	}
+	return wish
 }
 
 // removed is what becomes of a host whose node is no member any more: it may join

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,10 +12,11 @@ import (
 	"unkai/internal/core/topology"
 )
 
-// How long the operator rests at most: while nothing runs, after a job was begun or
-// steered, and before a job that was paused goes on.
+// How long the operator rests at most: while nothing runs, when a node is dead, after a
+// job was begun or steered, and before a job that was paused goes on.
 const (
 	idle     = 12 * time.Second
+	worried  = 3 * time.Second
 	watching = 500 * time.Millisecond
 	pausing  = 6 * time.Second
 )
@@ -24,9 +26,12 @@ func (w *World) operate(rest time.Duration) {
 	w.before(w.upTo(rest), "operator", func() {
 		w.tally()
 		next := idle
-		if top := w.newest(); top != nil && (top.Job != nil || rest == idle) {
+		top := w.newest()
+		if top != nil && (top.Job != nil || rest != watching) {
 			w.order(top)
 			next = watching
+		} else if top != nil && slices.ContainsFunc(top.Attached(), func(n topology.Node) bool { return w.endpointOf(n.ID) == nil }) {
+			next = worried
 		}
 		w.operate(next)
 	})
@@ -42,6 +47,8 @@ func (w *World) order(top *topology.Topology) {
 	switch what := r.IntN(100); {
 	case top.Job == nil && what < 8:
 		w.repair()
+	case top.Job == nil && what < 20:
+		w.join(true) // a spare, for when it is needed
 	case top.Job == nil:
 		w.begin(w.draw(top))
 	case what < 10:
@@ -95,14 +102,15 @@ func (w *World) draw(top *topology.Topology) intent {
 	heavy, elsewhere := wish(topology.KindWeigh), wish(topology.KindWeigh)
 	heavy.Weight, elsewhere.Zone = 1+r.IntN(4), new(zone(r.IntN(max(w.cfg.Zones, 1))))
 	intents := []intent{
-		{"attach", 20, wish(topology.KindAttach), [][]topology.Node{without}},
+		{"nothing", 8, admin.Wish{}, nil},
+		{"attach", 15, wish(topology.KindAttach), [][]topology.Node{without}},
 		{"detach", 10, wish(topology.KindDetach), [][]topology.Node{living}},
-		{"detach dead", 25, wish(topology.KindDetach), [][]topology.Node{dead}},
+		{"detach dead", 30, wish(topology.KindDetach), [][]topology.Node{dead}},
 		{"replace", 30, wish(topology.KindReplace), [][]topology.Node{living, manual}},
 		{"replace dead", 60, wish(topology.KindReplace), [][]topology.Node{dead, manual}},
 		{"weigh", 4, heavy, [][]topology.Node{top.Nodes}},
-		{"rebalance", 2, wish(topology.KindRebalance), nil},
-		{"rezone", 6, elsewhere, [][]topology.Node{top.Nodes}},
+		{"rebalance", 4, wish(topology.KindRebalance), nil},
+		{"rezone", 10, elsewhere, [][]topology.Node{top.Nodes}},
 	}
 	all := 0
 	for i := range intents {
@@ -157,6 +165,9 @@ func (w *World) asked(what any, do func(context.Context, admin.Operator) error, 
 
 // begin asks for a job. That a second one is refused is of interest, too.
 func (w *World) begin(in intent) {
+	if in.wish.Kind == "" {
+		return
+	}
 	var job admin.Job
 	w.asked(in.wish, func(ctx context.Context, o admin.Operator) (err error) {
 		job, err = o.Begin(ctx, in.wish)

@@ -50,6 +50,8 @@ type Config struct {
 	Often []string
 	// Weather of the network; nil: a little of everything.
 	Weather *Weather
+	// Ruin has more replicas lost in the end, all at once, than may be.
+	Ruin bool
 	// Lies has the disks lie, to see that it is found.
 	Lies bool
 	// HandOver, if it names a step, has something happen at that step of the first job.
@@ -208,8 +210,6 @@ func (w *World) live() {
 		w.later(time.Duration(i)*7*time.Millisecond+time.Duration(i), "start", func() { w.start(w.hosts[i]) })
 	}
 	w.settle("at the beginning")
-	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.Length)
-	defer cancel()
 	w.bus.send(&event{name: "faults", plan: func(*event) {
 		w.handOver()
 		if !w.cfg.Calm {
@@ -218,17 +218,17 @@ func (w *World) live() {
 			w.operate(idle)
 		}
 	}})
-	var clients sync.WaitGroup
-	for i := range w.cfg.Clients {
-		clients.Go(func() { w.client(ctx, i) })
-	}
-	clients.Wait()
+	w.serve(w.cfg.Length)
 	w.later(0, "heal", w.heal)
 	w.orders.Wait()
+	if w.cfg.Ruin {
+		w.ruin()
+	}
 	w.settle("at the end")
 	w.complete()
 	w.turnUp()
 	w.converge()
+	w.verify()
 	w.readAll()
 	w.later(0, "tally", w.tally)
 	w.name()

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +24,7 @@ var (
 	seeds  = flag.Int("seeds", 6, "how many worlds to run")
 	from   = flag.Uint64("from", 1, "the first seed of those; 0: new ones each time")
 	length = flag.Duration("length", 2*time.Minute, "how long things go wrong in each, in its own time")
+	often  = flag.String("often", "", "faults that happen oftener than others, with commas in between")
 	log    = flag.String("log", "", "write everything that happens to files of this name, with a number for each run")
 )
 
@@ -80,6 +84,9 @@ func drawn(s uint64) sim.Config {
 	cfg := sim.Config{Seed: s, Length: *length, Nodes: 1 + r.IntN(5), Most: 6, Memory: r.IntN(4) == 0, Clients: 4 + r.IntN(6)}
 	cfg.Rest = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(3)]
 	cfg.Flush = r.IntN(3) == 0
+	if *often != "" {
+		cfg.Often = strings.Split(*often, ",")
+	}
 	cfg.Zones = max(0, r.IntN(6)-2)
 	if r.IntN(3) == 0 {
 		cfg.AutoReplace = time.Duration(2+r.IntN(6)) * time.Second
@@ -106,6 +113,19 @@ func judge(t *testing.T, r *sim.Result, seed uint64) {
 	}
 }
 
+// In so many worlds each of these has to have happened so often.
+const (
+	many   = 100
+	enough = 5
+)
+
+var done = []string{
+	"attach: done", "attach by itself: done", "detach: done", "detach dead: done", "detach by itself: done",
+	"replace: done", "replace dead: done", "weigh: done", "rebalance: done", "rebalance by itself: done", "rezone: done",
+	"attach: cancelled", "attach by itself: cancelled", "detach: cancelled", "replace: cancelled", "weigh: cancelled", "rezone: cancelled",
+	"pause", "resume", "throttle", "cancel", "repair", "refused, as one runs",
+}
+
 // Whatever goes wrong, each key is one register, and afterwards every node
 // answers for every key.
 func TestWorlds(t *testing.T) {
@@ -119,17 +139,32 @@ func TestWorlds(t *testing.T) {
 			which = append(which, next())
 		}
 	}
+	did := map[string]int{}
 	for _, s := range which {
 		t.Run(strconv.FormatUint(s, 10), func(t *testing.T) {
 			began := time.Now()
 			cfg := drawn(s)
 			r := run(t, cfg)
 			t.Logf("%+v: %d answered, %d not applied, %d in doubt, %d events, faults %v, orders %v, %v", cfg, r.Answered, r.NotApplied, r.InDoubt, r.Events, r.Faults, r.Did, time.Since(began))
+			for what, n := range r.Did {
+				did[what] += n
+			}
 			judge(t, r, s)
 			if t.Failed() {
 				t.Logf("to see it again: go test ./internal/sim -run TestWorlds -seed %d -length %v -log world", s, *length)
 			}
 		})
+	}
+	for _, what := range slices.Sorted(maps.Keys(did)) {
+		t.Logf("%5d %s", did[what], what)
+	}
+	if len(which) < many {
+		return // too few to tell
+	}
+	for _, what := range done {
+		if did[what] < enough {
+			t.Errorf("%d of %q in %d worlds: they prove little of it", did[what], what, len(which))
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // Bulk is an Engine to which many new records at once cost less than one by one.
 type Bulk interface {
 	// WriteNew writes records of one bucket, in the order of their hashes and keys, those
-	// of whose keys there is none. It appends to left the indexes of the others, and of
+	// of whose keys there is none. It appends to left, in their order, the indexes of the others, and of
 	// what it could not write for another reason: Write says which. w.Done is told once
 	// what was written is durable; only w.Done and w.Err are used. An error is ErrBroken,
 	// and what was written is in doubt. Keys and values are copied before it returns. It

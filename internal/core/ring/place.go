@@ -82,6 +82,7 @@ type placing struct {
 	count []int   // replicas of each node
 	quota []int
 	ring  []position
+	lead  [][]int // the buckets that each node is first for, ascending
 }
 
 func (p *placing) zones() {
@@ -233,10 +234,13 @@ func (p *placing) mend(holes []int) {
 			}
 		}
 	}
+	open := make([]int, len(p.sets)) // holes of each bucket
 	for _, b := range holes {
 		note(b, 1)
+		open[b]++
 	}
-	for len(holes) > 0 {
+	next := make([]int, len(p.nodes)) // the first of holes that each node may still fill
+	for left := len(holes); left > 0; {
 		v := -1
 		for i := range p.nodes {
 			if room := p.quota[i] - p.count[i]; room > 0 && uses[i] > 0 && (v < 0 || room*uses[v] > (p.quota[v]-p.count[v])*uses[i]) {
@@ -246,23 +250,21 @@ func (p *placing) mend(holes []int) {
 		if v < 0 {
 			return
 		}
-		at := slices.IndexFunc(holes, func(b int) bool { return p.fits(b, v, -1) })
-		if at < 0 { // another hole of the same bucket was counted
+		// Whom a set does not fit, a larger one does not.
+		for next[v] < len(holes) && (open[holes[next[v]]] == 0 || !p.fits(holes[next[v]], v, -1)) {
+			next[v]++
+		}
+		if next[v] == len(holes) { // another hole of the same bucket was counted
 			uses[v] = 0
 			continue
 		}
-		b := holes[at]
-		holes = slices.Delete(holes, at, at+1)
-		same := 1 // holes of this bucket, whose uses change with it
-		for _, other := range holes {
-			if other == b {
-				same++
-			}
-		}
-		note(b, -same)
+		b := holes[next[v]]
+		note(b, -open[b])
+		open[b]--
+		left--
 		p.sets[b] = append(p.sets[b], v)
 		p.count[v]++
-		note(b, same-1)
+		note(b, open[b])
 	}
 }
 

@@ -120,6 +120,10 @@ func (p *placing) order(old Map) {
 	for i := range want {
 		want[i] = (p.count[i] + p.n - 1) / p.n // each of its replicas is first as often as others
 	}
+	p.lead = make([][]int, len(p.nodes))
+	for b, set := range p.sets {
+		p.lead[set[0]] = append(p.lead[set[0]], b)
+	}
 	for i := range p.nodes {
 		for firsts[i] > want[i] && p.passOn(i, firsts, want) {
 		}
@@ -131,13 +135,9 @@ func (p *placing) order(old Map) {
 func (p *placing) passOn(i int, firsts, want []int) bool {
 	reached := make([]*hop, len(p.nodes))
 	reached[i] = &hop{-1, -1}
-	queue := []int{i}
-	// Which buckets each node is first for.
-	lead := make([][]int, len(p.nodes))
-	for b, set := range p.sets {
-		lead[set[0]] = append(lead[set[0]], b)
-	}
-	for len(queue) > 0 {
+	queue := make([]int, 1, len(p.nodes))
+	queue[0] = i
+	for found := 1; len(queue) > 0; {
 		u := queue[0]
 		queue = queue[1:]
 		if firsts[u] < want[u] {
@@ -147,18 +147,31 @@ func (p *placing) passOn(i int, firsts, want []int) bool {
 				set := p.sets[h.at]
 				k := slices.Index(set, u)
 				set[0], set[k] = set[k], set[0]
+				p.leads(h.from, u, h.at)
 				u = h.from
 			}
 			return true
 		}
-		for _, b := range lead[u] {
+		for _, b := range p.lead[u] {
+			if found == len(p.nodes) {
+				break
+			}
 			for _, v := range p.sets[b][1:] {
 				if reached[v] == nil {
 					reached[v] = &hop{u, b}
 					queue = append(queue, v)
+					found++
 				}
 			}
 		}
 	}
 	return false
+}
+
+// leads notes that another node is first for a bucket now.
+func (p *placing) leads(before, now, bucket int) {
+	at, _ := slices.BinarySearch(p.lead[before], bucket)
+	p.lead[before] = slices.Delete(p.lead[before], at, at+1)
+	at, _ = slices.BinarySearch(p.lead[now], bucket)
+	p.lead[now] = slices.Insert(p.lead[now], at, bucket)
 }

@@ -59,8 +59,8 @@ func Decode(b []byte) (*Topology, error) {
 		return nil, r.err
 	}
 	t.Sets = make([]Set, t.Buckets)
-	for b := range t.Sets {
-		r.set(&t.Sets[b], t.Epoch)
+	for b := 0; b < t.Buckets && r.err == nil; b++ {
+		r.set(t, b)
 	}
 	return r.end(t, head, sum, nil, nil)
 }
@@ -101,7 +101,7 @@ func (t *Topology) Follow(delta []byte) (*Topology, error) {
 		if r.err != nil || at >= uint64(len(t.Sets)) || i > 0 && gap == 0 {
 			return nil, errSpoiled
 		}
-		r.set(&next.Sets[at], next.Epoch)
+		r.set(next, int(at))
 		changed = append(changed, unkai.Bucket(at))
 	}
 	return r.end(next, head, sum, t.seal, changed)
@@ -110,7 +110,7 @@ func (t *Topology) Follow(delta []byte) (*Topology, error) {
 // reader takes an encoding apart. After its first error it gives zeros.
 type reader struct {
 	b    []byte
-	sets []Set
+	came []unkai.Bucket // of the sets that have followed
 	err  error
 }
 
@@ -172,16 +172,17 @@ func (r *reader) head() (*Topology, []byte) {
 }
 
 // set reads a bucket's.
-func (r *reader) set(s *Set, epoch unkai.Epoch) {
-	if n := r.number(uint64(len(r.sets))); n > 0 {
-		*s = r.sets[n-1]
+func (r *reader) set(t *Topology, b int) {
+	s := &t.Sets[b]
+	if n := r.number(uint64(len(r.came))); n > 0 {
+		*s = t.Sets[r.came[n-1]]
 		return
 	}
-	*s = Set{Epoch: epoch - unkai.Epoch(r.number(uint64(epoch)))}
+	*s = Set{Epoch: t.Epoch - unkai.Epoch(r.number(uint64(t.Epoch)))}
 	for _, list := range s.lists() {
 		*list = r.seats()
 	}
-	r.sets = append(r.sets, *s)
+	r.came = append(r.came, unkai.Bucket(b))
 }
 
 func (r *reader) seats() []unkai.Seat {

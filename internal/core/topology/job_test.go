@@ -442,6 +442,9 @@ func TestReplaceAfter(t *testing.T) {
 	if err != nil || next.AutoReplace != topology.MinAutoReplace || next.Epoch != top.Epoch+1 || next.Seal() != nil {
 		t.Errorf("%+v, %v", next.AutoReplace, err)
 	}
+	if got, err := topology.Decode(next.Encode()); err != nil || got.AutoReplace != topology.MinAutoReplace {
+		t.Errorf("it arrives as %+v, %v", got, err)
+	}
 	if next, err = next.ReplaceAfter(0); err != nil || next.AutoReplace != 0 {
 		t.Errorf("%+v, %v", next.AutoReplace, err)
 	}

@@ -147,26 +147,35 @@ func (t *Topology) Rebalance() (Topology, error) {
 // Depart is the topology without the leaving nodes that no set names any more,
 // if there are such nodes.
 func (t *Topology) Depart() (Topology, bool) {
-	named := t.named()
-	gone := func(n Node) bool { return n.State == Leaving && !named[n.Seat] }
-	if !slices.ContainsFunc(t.Nodes, gone) {
+	departing := t.Departing()
+	if len(departing) == 0 {
 		return Topology{}, false
 	}
 	next := t.next()
-	for _, n := range t.Nodes {
-		if gone(n) {
-			next.Removed = append(next.Removed, n.ID)
-		}
-	}
+	next.Removed = append(next.Removed, departing...)
 	if more := len(next.Removed) - maxRemoved; more > 0 {
 		next.Removed = next.Removed[more:]
 	}
-	next.Nodes = slices.DeleteFunc(next.Nodes, gone)
+	next.Nodes = slices.DeleteFunc(next.Nodes, func(n Node) bool { return slices.Contains(departing, n.ID) })
 	for b := range next.Sets { // nobody has their seats any more
 		s := &next.Sets[b]
 		s.Strays = next.strays(s, nil)
 	}
 	return next, true
+}
+
+// Departing are the leaving nodes that no set names any more.
+func (t *Topology) Departing() (out []unkai.NodeID) {
+	if !slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Leaving }) {
+		return nil
+	}
+	named := t.named()
+	for _, n := range t.Nodes {
+		if n.State == Leaving && !named[n.Seat] {
+			out = append(out, n.ID)
+		}
+	}
+	return out
 }
 
 // named tells of each seat whether a set needs it.

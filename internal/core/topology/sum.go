@@ -22,7 +22,7 @@ func sumOf(b int, set uint64) uint64 { return scatter(set + uint64(b)*0x9e3779b9
 
 // hash is a number that differs between sets.
 func (s *Set) hash() uint64 {
-	h := uint64(s.Epoch)
+	h := stir(0, uint64(s.Epoch))
 	for _, list := range [...][]unkai.Seat{s.Replicas, s.Joining, s.Leaving, s.Due, s.Strays} {
 		h = stir(h, uint64(len(list)))
 		for _, seat := range list {

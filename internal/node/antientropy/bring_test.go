@@ -166,6 +166,36 @@ func TestWhatIsChosenIsBroughtInBulk(t *testing.T) {
 	})
 }
 
+// A joining replica whose tree was folded when it held little is asked again for the sums:
+// in coarse ones the keys that differ would take all that are near them with them.
+func TestCoarseSumsAreAskedForAgain(t *testing.T) {
+	const bring, packed = 9, 13
+	grow(t, 500, func(t *testing.T, g *growing) {
+		g.begin(t)
+		surveys := g.surveys(4)
+		for _, n := range g.nodes[:3] {
+			b := g.moving()[0]
+			if err := n.replica.CountTo(t.Context(), b, 6); err != nil {
+				t.Fatal(err)
+			}
+			ask := n.Ask
+			n.Ask = func(ctx context.Context, to unkai.NodeID, q []byte) ([]byte, error) {
+				if to == 4 && (q[0] == bring || q[0] == packed) {
+					g.nodes[3].replica.Unfit(b) // which folds it
+				}
+				return ask(ctx, to, q)
+			}
+		}
+		g.move(t, 3*time.Second)
+		if n := surveys.Load(); int(n) != len(g.moving())+1 {
+			t.Errorf("the joining node was asked for its sums %d times, for %d buckets, one of them folded", n, len(g.moving()))
+		}
+		if said := g.honest(t); said != 3 {
+			t.Errorf("%d of 3 replicas have settled everything", said)
+		}
+	})
+}
+
 // A record that only one replica has accepted is not carried: only a round can tell
 // what becomes of it.
 func TestWhatIsNotChosenIsNotCarried(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/ring"
+	"unkai/internal/node/replica"
 	"unkai/internal/store"
 )
 
@@ -39,6 +40,9 @@ func (in *reader) brought(dst []store.Entry, space ring.Space, b unkai.Bucket) (
 			return dst, errShort
 		}
 		rec, err := store.DecodeRecord(key, raw)
+		if err == nil {
+			err = replica.CheckReach(rec.Ballot)
+		}
 		if err != nil {
 			return dst, err
 		}
@@ -64,6 +68,9 @@ func (r *Repairer) servePacked(in *reader, b unkai.Bucket, at unkai.Epoch) ([]by
 // serveBring takes over records that a present replica knows to be chosen.
 func (r *Repairer) serveBring(in *reader, b unkai.Bucket, at unkai.Epoch) ([]byte, error) {
 	level := in.u8()
+	if level > maxLevel && level != noSums {
+		return nil, errShort
+	}
 	room := entriesOf.Get().(*[]store.Entry)
 	entries, err := in.brought((*room)[:0], r.Topology().Space(), b)
 	defer func() {

@@ -57,3 +57,14 @@ func TestBrought(t *testing.T) {
 		t.Errorf("records of another bucket: %v", err)
 	}
 }
+
+// Nobody is told the sums of a deeper level than may be asked for at once.
+func TestSumsWithTheLastMessageAreBounded(t *testing.T) {
+	top := topology.New(42, 1, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	r := Repairer{Topology: func() *topology.Topology { return &top }}
+	for _, level := range []byte{maxLevel + 1, noSums - 1} {
+		if _, err := r.serveBring(&reader{b: u32([]byte{level}, 0)}, 0, 1); !errors.Is(err, errShort) {
+			t.Errorf("level %d: %v", level, err)
+		}
+	}
+}

@@ -57,7 +57,8 @@ func (r *Repairer) survey(ctx context.Context, b unkai.Bucket, route *topology.R
 	return r.surveyBut(ctx, b, route, who, level, nil)
 }
 
-// surveyBut is survey without a question to those who have answered already.
+// surveyBut is survey without a question to those who have answered already, at that level:
+// of a tree that was folded while it held little there is a deeper one to be had.
 func (r *Repairer) surveyBut(ctx context.Context, b unkai.Bucket, route *topology.Route, who quorum.Mask, level int, heard *survey) (*survey, error) {
 	s := newSurvey(r.Self, route, level)
 	levels, errs := s.levels, make([]error, len(s.sums))
@@ -66,7 +67,7 @@ func (r *Repairer) surveyBut(ctx context.Context, b unkai.Bucket, route *topolog
 		switch {
 		case i == s.self:
 			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.sumUp(ctx, b, level) })
-		case heard != nil && heard.sums[i] != nil && heard.levels[i] <= level:
+		case heard != nil && heard.sums[i] != nil && heard.levels[i] == level:
 			levels[i], s.sums[i] = heard.levels[i], heard.sums[i]
 		case id != 0 && who.Has(i) && r.Alive(id):
 			wg.Go(func() { levels[i], s.sums[i], errs[i] = r.askSurvey(ctx, id, b, route.Epoch, level) })

@@ -22,5 +22,9 @@ func TestRecordsOutOfReach(t *testing.T) {
 		if _, err := in.entry(space, space.Bucket(hash)); (err == nil) != believed {
 			t.Errorf("ballot %v: %v", ballot, err)
 		}
+		in = reader{b: appendBrought(u32(nil, 1), &store.Entry{Key: key, Record: store.Record{Ballot: ballot, Tombstone: true, Epoch: 1}})}
+		if _, err := in.brought(nil, space, space.Bucket(hash)); (err == nil) != believed {
+			t.Errorf("brought at ballot %v: %v", ballot, err)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func (a answers) restore(r *round) {
 	for t := r.serving; t != nil; t = t.next {
 		for i := range a {
 			if a[i].of == t {
-				*t.result, t.mutant = a[i].result, a[i].mutant
+				*t.result, t.mutant = a[i].result, t.mutant || a[i].mutant
 			}
 		}
 	}

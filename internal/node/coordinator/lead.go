@@ -20,6 +20,7 @@ func (c *Coordinator) lead(w *work, r *round) {
 
 // renew lets a round begin for new tasks.
 func (r *round) renew() {
+	clear(r.tried)
 	r.phase, r.tries, r.until, r.heard, r.tried = begin, 0, time.Time{}, 0, r.tried[:0]
 }
 
@@ -262,7 +263,7 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 	q.mu.Unlock()
 	r.reclaim()
 	if r.unclear(q) {
-		switch heard, open := q.hear(q.present()); {
+		switch heard, open := q.hear(w, q.present()); {
 		case open:
 			r.inFlight()
 			return false

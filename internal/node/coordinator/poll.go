@@ -198,10 +198,12 @@ func (q *poll) reopen() {
 
 // hear makes a poll that is decided count those who have answered since, and wait for
 // some members of whom nothing is known. It reports whether there was any of the one and
-// of the other; whoever is waited for is waited for once.
-func (q *poll) hear(members quorum.Mask) (heard, open bool) {
+// of the other; whoever is waited for is waited for once. The one who leads now is told:
+// who asked may have left.
+func (q *poll) hear(w *work, members quorum.Mask) (heard, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.work = w
 	for i := range q.asks {
 		if q.late.Has(i) {
 			q.count(&q.asks[i])

@@ -1,10 +1,13 @@
 package replica
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"unkai"
@@ -30,17 +33,24 @@ type Adoption struct {
 }
 
 // AdoptAll is Adopt of many records of one bucket, which is in an epoch. It costs less
-// where this replica holds nothing of most of their keys, and they come in the order of
-// hashes and keys. It does not wait for the disk. Keys and values must stay until Wait
-// has returned.
+// where this replica holds nothing of most of their keys. It puts them into the order of
+// hashes and keys, and does not wait for the disk. Keys and values must stay until Wait has
+// returned.
 func (r *Local) AdoptAll(b unkai.Bucket, at unkai.Epoch, entries []store.Entry) *Adoption {
 	a := &Adoption{r: r, bucket: b, epoch: at}
+	if !slices.IsSortedFunc(entries, inOrder) { // they come from a store of another kind
+		slices.SortFunc(entries, inOrder)
+	}
 	for len(entries) > 0 {
 		n := min(len(entries), bulkMost)
 		a.part(entries[:n])
 		entries = entries[n:]
 	}
 	return a
+}
+
+func inOrder(a, b store.Entry) int {
+	return cmp.Or(cmp.Compare(a.Hash, b.Hash), bytes.Compare(a.Key, b.Key))
 }
 
 // Wait waits until all that was adopted is durable. It tells how many records were adopted

@@ -220,3 +220,29 @@ func TestAdoptAllIsFenced(t *testing.T) {
 		}
 	})
 }
+
+// ordered is an engine that wants many records at once in their order.
+type ordered struct {
+	store.Engine
+	t *testing.T
+}
+
+func (e *ordered) WriteNew(b unkai.Bucket, entries []store.Entry, left []int, w *store.Write) []int {
+	if !slices.IsSortedFunc(entries, func(a, b store.Entry) int {
+		return cmp.Or(cmp.Compare(a.Hash, b.Hash), bytes.Compare(a.Key, b.Key))
+	}) {
+		e.t.Error("records are not in the order of hashes and keys")
+	}
+	return store.WriteNew(e.Engine, b, entries, left, w)
+}
+
+// A store that holds records in another order brings them in that: an engine gets them in
+// its own.
+func TestAdoptAllOrders(t *testing.T) {
+	h := openOver(t, &ordered{memoryEngine(t), t})
+	keys := h.of(3, 600)
+	rand.New(rand.NewPCG(1, 2)).Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	if others := h.adoptAll(t, keys, 1, func(c *replica.Call) { c.Ballot, c.Under = ballot(10), 1 }); len(others) > 0 {
+		t.Errorf("%d are adopted by themselves", len(others))
+	}
+}

@@ -23,7 +23,7 @@ type Local struct {
 	self     unkai.NodeID
 	topology func() *topology.Topology
 	locks    [locks]lock
-	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never
+	due      []atomic.Int64 // per bucket: when a sweep has something to do; 0: never; see unswept
 	dropping []atomic.Bool  // per bucket: everything in it is being forgotten
 	trees    []tree         // per bucket
 	wounds   wounds
@@ -55,7 +55,7 @@ func New(engine store.Engine, self unkai.NodeID, top func() *topology.Topology) 
 		due: make([]atomic.Int64, buckets), dropping: make([]atomic.Bool, buckets), trees: make([]tree, buckets),
 	}
 	for b := range r.due {
-		r.due[b].Store(1)
+		r.due[b].Store(unswept)
 	}
 	return r
 }
@@ -252,7 +252,8 @@ func (r *Local) Drop(b unkai.Bucket) error {
 	if r.engine.Floor(b) == 0 && r.empty(b) {
 		t.emptied(r.skip())
 		r.unharmed(b)
-		return nil // a drop is a write
+		r.due[b].CompareAndSwap(unswept, 0) // or who joins would be swept while it is filled
+		return nil                          // a drop is a write
 	}
 	if err := r.engine.Drop(b); err != nil {
 		t.forget()

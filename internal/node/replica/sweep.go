@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,9 @@ func dueOf(rec *store.Record) int64 {
 	}
 	return rec.Item.Expiry
 }
+
+// unswept is when a bucket is due of which nobody knows yet what is in it.
+const unswept = math.MinInt64
 
 // lower sets v to at most to, where 0 means never.
 func lower(v *atomic.Int64, to int64) {
@@ -148,9 +152,9 @@ func (s *Sweeper) Sweep(ctx context.Context, b unkai.Bucket) error {
 
 // sweep reports also whether there was something to forget, and it could not be.
 func (s *Sweeper) sweep(ctx context.Context, b unkai.Bucket) (vain bool, err error) {
-	w := sweep{Sweeper: s, bucket: b, waits: map[Hold]Waits{}, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
 	due := &s.Replica.due[b]
-	due.Store(0) // what is written from here on notes itself again
+	due.Store(0) // what is written from here on notes itself again, and so does a flush
+	w := sweep{Sweeper: s, bucket: b, waits: map[Hold]Waits{}, top: s.Replica.topology(), now: s.Now(), mine: s.Mine == nil || s.Mine(b)}
 	err = w.scan(ctx)
 	s.waiting.set(b, w.waits)
 	if err != nil {

@@ -69,6 +69,11 @@ func TestDropForgetsTheWounds(t *testing.T) {
 	if err := r.Drop(3); err != nil || r.Wounded() != 0 {
 		t.Errorf("%v, %d wounds", err, r.Wounded())
 	}
+	// Nor is there anything to sweep. Of what a sweep has seen before the next one tells.
+	r.due[4].Store(1)
+	if err := r.Drop(4); err != nil || r.due[3].Load() != 0 || r.due[4].Load() != 1 || r.due[5].Load() == 0 {
+		t.Errorf("%v, due at %d, %d, %d", err, r.due[3].Load(), r.due[4].Load(), r.due[5].Load())
+	}
 }
 
 // A record is not forgotten where its bucket's floor would rise higher than others believe.

@@ -283,8 +283,11 @@ func (k *bulk) count(r *run) {
 		s := &k.e.shards[shardOf(g.mixed)]
 		s.versions[versionOf(g.mixed)]++
 		s.writes++
-		r.counts.add(countOfEntry(t))
-		r.weight += weight(len(t.Key), len(t.Record.Item.Value))
+		c := countOfEntry(t)
+		s.counts.add(c)
+		s.taken.add(c) // with the run
+		r.counts.add(c)
 	}
+	r.weight = int64(len(r.data) + len(r.entries)*runEntrySize)
 	k.e.waiting.Add(r.weight)
 }

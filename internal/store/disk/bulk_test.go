@@ -139,6 +139,73 @@ func TestLaterThanWriteNew(t *testing.T) {
 	}
 }
 
+// What is applied is counted, as what is written by itself is, before it is durable; and just
+// once when it is.
+func TestWriteNewIsCountedAtOnce(t *testing.T) {
+	e := mustOpen(t, small(vfs.NewMem()))
+	defer mustClose(t, e)
+	began, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = e.exclusive(func() error { close(began); <-release; return nil })
+	}()
+	<-began // nothing is committed now
+	at, done := unkai.MakeBallot(1, 1), make(toldTo, 2)
+	item := store.Record{Ballot: at, Promise: at, Item: unkai.Item{Value: []byte("v"), CAS: uint64(at)}}
+	e.WriteNew(1, []store.Entry{{Hash: 2, Key: []byte("k"), Record: item}, {Hash: 3, Key: []byte("k"), Record: item}}, nil, &store.Write{Done: done})
+	if st := e.Stats(); st.Items != 2 || st.Bytes != 4 || st.Writes != 2 {
+		t.Errorf("%+v", st)
+	}
+	gone := store.Record{Ballot: at + 1, Promise: at + 1, Tombstone: true}
+	e.Write(&store.Write{Bucket: 1, Hash: 2, Key: []byte("k"), Expect: at, Promised: at, Record: gone, Done: done})
+	for range 2 {
+		if st := e.Stats(); st.Items != 1 || st.Tombstones != 1 || st.Bytes != 2 {
+			t.Errorf("%+v", st)
+		}
+		if release != nil {
+			close(release)
+			<-done
+			<-done
+			release = nil
+		}
+	}
+}
+
+// What waits in runs is bounded, and by what it takes: what a job brings must not have the
+// writes of clients refused sooner than need be.
+func TestWriteNewIsBounded(t *testing.T) {
+	e := mustOpen(t, small(vfs.NewMem()))
+	defer mustClose(t, e)
+	began, release := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = e.exclusive(func() error { close(began); <-release; return nil })
+	}()
+	<-began // nothing is committed now
+	at, done := unkai.MakeBallot(1, 1), make(toldTo, 100)
+	bring := func(b unkai.Bucket, value int) (left []int) {
+		all := make([]store.Entry, bulkMost)
+		for i := range all {
+			all[i] = store.Entry{Hash: uint64(i), Key: []byte("k"), Record: store.Record{Ballot: at, Promise: at, Item: unkai.Item{Value: make([]byte, value), CAS: uint64(at)}}}
+		}
+		return e.WriteNew(b, all, nil, &store.Write{Done: done})
+	}
+	bring(0, 10)
+	if n := e.waiting.Load(); n < 40*bulkMost || n > 80*bulkMost {
+		t.Errorf("%d records with values of 10 bytes weigh %d", bulkMost, n)
+	}
+	b := unkai.Bucket(1)
+	for len(bring(b, 40<<10)) == 0 {
+		b++
+	}
+	if n := e.waiting.Load(); n < maxWaiting || n > maxWaiting+bulkMost<<16 {
+		t.Errorf("%d bytes wait", n)
+	}
+	close(release)
+	barrier(t, e)
+	if n := e.waiting.Load(); n != 0 {
+		t.Errorf("%d bytes wait still", n)
+	}
+}
+
 // When the store breaks, who waits hears so once, whether the disk has begun or not.
 func TestWriteNewInDoubt(t *testing.T) {
 	at := unkai.MakeBallot(1, 1)

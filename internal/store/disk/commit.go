@@ -128,14 +128,12 @@ func (e *Engine) writeGroup(mask uint64) error {
 	}
 	// After the shards: whatever has come after a record of a run is in its group, or in a
 	// later one. And before them in the batch: it is what stays.
-	var fresh counts
 	for _, r := range e.runs.take() {
 		if err := r.appendTo(b); err != nil {
 			return fmt.Errorf("writing a record: %w", err)
 		}
-		fresh.add(r.counts)
+		e.total.add(r.counts)
 	}
-	e.total.add(fresh)
 	for m := mask; m != 0; m &= m - 1 {
 		// Nobody changes the bytes of a group under way.
 		if err := e.encode(b, e.shards[bits.TrailingZeros64(m)].flight()); err != nil {
@@ -153,9 +151,6 @@ func (e *Engine) writeGroup(mask uint64) error {
 	}
 	if err := e.once(b); err != nil {
 		return err
-	}
-	if fresh != (counts{}) {
-		e.shift(func(c *counts) { c.add(fresh) })
 	}
 	e.runs.landed() // first: what is in the shards came later
 	for m := mask; m != 0; m &= m - 1 {

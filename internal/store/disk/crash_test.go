@@ -1,8 +1,10 @@
 package disk
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -288,6 +290,78 @@ func TestPowerCutWithPurges(t *testing.T) {
 		}
 		checkCounts(t, e)
 		mustClose(t, e)
+	}
+}
+
+// bringing notes that all keys of a run are acknowledged.
+type bringing struct {
+	l    *ledger
+	keys []string
+}
+
+func (d bringing) WriteDone(w *store.Write) {
+	for _, key := range d.keys {
+		d.l.WriteDone(&store.Write{Key: []byte(key), Record: crashRecord(key, unkai.MakeBallot(1, 1)), Err: w.Err})
+	}
+}
+
+// TestPowerCutWithWriteNew: what is written together, and what comes in its place before the
+// disk has it, are there as they were acknowledged, the later one of them, and counted once.
+func TestPowerCutWithWriteNew(t *testing.T) {
+	for seed := range 60 {
+		rng := rand.New(rand.NewPCG(uint64(seed), 5))
+		mem := vfs.NewCrashableMem()
+		e := mustOpen(t, small(mem))
+		l := newLedger()
+		first := unkai.MakeBallot(1, 1)
+		for round := range 1 + rng.IntN(30) {
+			b := unkai.Bucket(rng.IntN(storetest.Buckets))
+			var all []store.Entry
+			for i := 0; len(all) < 20; i++ {
+				key := fmt.Sprint("new-", round, "-", i)
+				if h := testHash(key); unkai.Bucket(h%storetest.Buckets) == b {
+					all = append(all, store.Entry{Hash: h, Key: []byte(key), Record: crashRecord(key, first)})
+				}
+			}
+			slices.SortFunc(all, func(a, b store.Entry) int { return cmp.Compare(a.Hash, b.Hash) })
+			d := bringing{l: l}
+			for _, x := range all {
+				d.keys = append(d.keys, string(x.Key))
+				l.written[string(x.Key)] = first
+			}
+			if left := e.WriteNew(b, all, nil, &store.Write{Done: d}); len(left) > 0 {
+				t.Fatal(left)
+			}
+			if rng.IntN(3) == 0 {
+				barrier(t, e)
+			}
+			for _, x := range all {
+				key := string(x.Key)
+				for n := uint64(2); rng.IntN(3) > 0; n++ {
+					next := unkai.MakeBallot(n, 1)
+					e.Write(&store.Write{
+						Bucket: b, Hash: x.Hash, Key: x.Key, Expect: l.written[key], Promised: l.written[key],
+						Record: crashRecord(key, next), Done: l,
+					})
+					l.written[key] = next
+				}
+			}
+			scribble(t, e, l, rng, rng.IntN(20))
+		}
+		acked := l.snapshot()
+		crashed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
+		barrier(t, e)
+		checkSurvivors(t, e, l.snapshot(), l.written)
+		mustClose(t, e)
+		if l.failed != nil {
+			t.Fatal(l.failed)
+		}
+		e = mustOpen(t, small(crashed))
+		checkSurvivors(t, e, acked, l.written)
+		mustClose(t, e)
+		if t.Failed() {
+			t.Fatalf("with seed %d", seed)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -24,8 +25,8 @@ type run struct {
 	entries []runEntry
 	data    []byte // the pebble's key and the record of each
 	counts  counts
-	weight  int64
-	grows   bool // not only tombstones
+	weight  int64 // what it takes, as maxWaiting counts
+	grows   bool  // not only tombstones
 	told    *runDone
 }
 
@@ -34,6 +35,8 @@ type runEntry struct {
 	key, record, end uint32 // offsets in data
 	index            uint8  // among what the run was made of
 }
+
+const runEntrySize = int(unsafe.Sizeof(runEntry{}))
 
 func (r *run) keyOf(x *runEntry) []byte    { return r.data[x.key:x.record] }
 func (r *run) recordOf(x *runEntry) []byte { return r.data[x.record:x.end] }
