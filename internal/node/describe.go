@@ -52,6 +52,14 @@ func (n *Node) describePlan(top *topology.Topology, p *topology.Plan, loads []to
 	return out
 }
 
+// whose replicas a plan gives up.
+func whose(p *topology.Plan) string {
+	if len(p.Change.Nodes) == 0 {
+		return "a disk or a memory that was lost"
+	}
+	return strings.Join(ids(p.Change.Nodes), " or ")
+}
+
 // warnings are what somebody should know before they agree to a plan.
 func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) []string {
 	out := []string{}
@@ -62,7 +70,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 	}
 	before, _, _ := top.Quorum()
 	after, _, _ := p.Quorum()
-	warn(p.GivenUp > 0, "%d of %d buckets GIVE UP the replicas that they have lost: writes that were acknowledged and are on no other replica ARE LOST FOR GOOD; never do this while one of these nodes may come back", p.GivenUp, top.Buckets)
+	warn(p.GivenUp > 0, "%d of %d buckets GIVE UP the replicas that they have lost: writes that were acknowledged and are on no other replica ARE LOST FOR GOOD; never do this while %s may come back", p.GivenUp, top.Buckets, whose(p))
 	lost := top.Lost()
 	warn(lost > 0 && !p.GiveUp, "%d buckets have lost their quorum for good and stay where they are; unkai rebalance --give-up-lost lets them go on with what is left", lost)
 	warn(after < before, "fewer than %d nodes are left: each key will have %d replicas instead of %d", top.N, after, before)

@@ -9,6 +9,23 @@ import (
 	"unkai/internal/core/topology"
 )
 
+// Who is asked to give something up is told whose it is.
+func TestWhatIsGivenUpIsNamed(t *testing.T) {
+	top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	p, err := top.Plan(topology.Change{Kind: topology.KindRebalance}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.GivenUp = 3
+	if w := warnings(&top, &p, nil); len(w) != 1 || !strings.HasSuffix(w[0], "while a disk or a memory that was lost may come back") {
+		t.Errorf("%q", w)
+	}
+	p.Change.Nodes = []unkai.NodeID{7, 8}
+	if w := warnings(&top, &p, nil); len(w) != 1 || !strings.HasSuffix(w[0], "while 0000000000000007 or 0000000000000008 may come back") {
+		t.Errorf("%q", w)
+	}
+}
+
 // A job says at any time that buckets were sent back, and that it will send them again.
 func TestBucketsSentBackAreNamed(t *testing.T) {
 	n := &Node{id: 1, book: &book{}, network: vouched{Network: company{alive: map[unkai.NodeID]bool{2: true}}}}

@@ -67,7 +67,8 @@ func TestWhatIsThereAlreadyIsCounted(t *testing.T) {
 	})
 }
 
-// Who brings how much is what the plan says, and so is how long it takes at a throttle.
+// Who brings how much is what the plan says, also when those who join cannot take it over
+// at first, and so is how long it takes at a throttle.
 func TestThePlanIsHowItIsBrought(t *testing.T) {
 	grow(t, 0, func(t *testing.T, g *growing) {
 		const keys, each, throttle = 2000, 1000, 10_000
@@ -100,6 +101,9 @@ func TestThePlanIsHowItIsBrought(t *testing.T) {
 		for _, m := range g.movers {
 			all.Go(func() { m.Run(ctx) })
 		}
+		g.nodes[3].mute.Store(true) // it has not heard of anything yet
+		time.Sleep(700 * time.Millisecond)
+		g.nodes[3].mute.Store(false)
 		began := time.Now()
 		for g.honest(t) < 3 && time.Since(began) < time.Hour {
 			time.Sleep(time.Second)

@@ -38,6 +38,8 @@ type Mover struct {
 	mu      sync.Mutex
 	dropped []unkai.Epoch             // of the set under which each bucket was last forgotten
 	failed  map[unkai.Bucket]failure  // buckets that could not be brought
+	stuck   map[unkai.Bucket]first    // when they could not be brought first
+	awaited map[unkai.Bucket]first    // when another node was first found to be behind
 	under   map[unkai.Bucket]struct{} // way: they are being brought
 	ended   chan struct{}             // one of them is not any more
 	running sync.WaitGroup            // for them
@@ -67,7 +69,34 @@ const (
 	// look is how often it looks for what failed before, and after what time that is tried
 	// again at the latest: the first time after a turn, and then later and later.
 	look = time.Second
+	// lenience is for how long a replica that is to bring a bucket is left to it though it
+	// cannot yet: mostly it, or one that joins, has only not heard that the bucket is on
+	// its way, and then who brings what would be left to chance.
+	lenience = time.Second
 )
+
+// first is when something was so of a bucket first, since it set out, and whether it was
+// so still after more time than others are patient.
+type first struct {
+	since unkai.Epoch
+	at    time.Time
+	over  bool
+}
+
+// lasts notes that something is so of a bucket, and reports whether it has been for that
+// long. The mover's lock is held.
+func lasts(notes *map[unkai.Bucket]first, b unkai.Bucket, since unkai.Epoch) bool {
+	if *notes == nil {
+		*notes = map[unkai.Bucket]first{}
+	}
+	f := (*notes)[b]
+	if f.since != since {
+		f = first{since: since, at: time.Now()}
+	}
+	f.over = time.Since(f.at) >= lenience
+	(*notes)[b] = f
+	return f.over
+}
 
 func (m *Mover) init() {
 	m.once.Do(func() { m.changed, m.ended = make(chan struct{}, 1), make(chan struct{}, 1) })
@@ -146,7 +175,7 @@ func (m *Mover) bringAll(ctx context.Context, b unkai.Bucket, since unkai.Epoch)
 	return c.bytes, err
 }
 
-// Pending reports whether this node has a bucket to bring and has not tried yet.
+// Pending reports whether this node has a bucket to bring and has not tried in vain for long.
 func (m *Mover) Pending(b unkai.Bucket) bool {
 	r := m.Topology().Route(b)
 	if !r.Joining || !slices.Contains(present(r), m.Self) {
@@ -157,7 +186,8 @@ func (m *Mover) Pending(b unkai.Bucket) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.failed[b].since != r.Since
+	f := m.stuck[b]
+	return f.since != r.Since || !f.over
 }
 
 // errStopped: the bucket is to stay where it is, for now.

@@ -251,3 +251,66 @@ func TestFailuresAreTriedAgainInAWhile(t *testing.T) {
 		}
 	})
 }
+
+// Others leave a bucket to who is to bring it, however often that fails at first; but not
+// when it fails still after a while, nor when it set out anew.
+func TestOthersArePatientForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := true
+		m, give := moving(t, &keeper{}, func(context.Context, unkai.Bucket, unkai.Epoch) (int64, error) {
+			if fails {
+				return 0, errState
+			}
+			return 1, nil
+		})
+		top := give(topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1}), nil)
+		top = give(top.Join(topology.Node{ID: 2, Weight: 1}))
+		top = give(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+		top = give(top.Proceed(nil, nil, 16, nil), nil)
+		b := unkai.Bucket(slices.IndexFunc(top.Sets, func(s topology.Set) bool { return len(s.Joining) > 0 }))
+		try := func() {
+			m.work(t.Context())
+			m.running.Wait()
+		}
+		for range 5 {
+			try()
+			if !m.Pending(b) {
+				t.Fatal("what fails at first is left to others")
+			}
+			time.Sleep(lenience / 10)
+		}
+		time.Sleep(10 * lenience) // in which others were brought
+		if !m.Pending(b) {
+			t.Error("what was not tried again is left to others")
+		}
+		try()
+		if m.Pending(b) {
+			t.Error("what fails for long is not left to others")
+		}
+		if m.mu.Lock(); !lasts(&m.stuck, b, top.Route(b).Since) || lasts(&m.stuck, b, top.Route(b).Since+1) {
+			t.Error("what set out anew is not tried anew")
+		}
+		m.mu.Unlock()
+	})
+}
+
+// Who has not heard that a bucket is on its way will bring it soon.
+func TestWhoIsBehindSaysSo(t *testing.T) {
+	top := topology.New(9, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	about := false
+	r := &Repairer{Self: 1, Topology: func() *topology.Topology { return &top }, Pending: func(unkai.Bucket) bool { return about }}
+	for _, test := range []struct {
+		epoch unkai.Epoch
+		about bool
+		want  prospect
+	}{{1, false, none}, {1, true, pending}, {2, false, behind}, {2, true, behind}, {0, true, none}} {
+		about = test.about
+		out, err := r.servePending(&reader{b: u32(u16(nil, 3), uint32(test.epoch))})
+		if err != nil || len(out) != 1 || prospect(out[0]) != test.want {
+			t.Errorf("%+v: %v, %v", test, out, err)
+		}
+	}
+}

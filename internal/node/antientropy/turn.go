@@ -26,21 +26,33 @@ func (m *Mover) wait(ctx context.Context, top *topology.Topology, todo []departu
 			others[id] = append(others[id], d)
 		}
 	}
-	pending := map[unkai.Bucket]bool{}
+	said := map[unkai.Bucket]prospect{}
 	for _, id := range slices.Sorted(maps.Keys(others)) {
-		m.Repairer.askPending(ctx, id, top, others[id], pending)
+		m.Repairer.askPending(ctx, id, top, others[id], said)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, d := range todo {
-		if !pending[d.bucket] {
+		p := said[d.bucket]
+		if p == none || p == behind && lasts(&m.awaited, d.bucket, d.since) {
 			now = append(now, d)
 		}
 	}
 	return now
 }
 
+// prospect is whether a replica will bring a bucket.
+type prospect uint8
+
+const (
+	none    prospect = iota
+	pending          // it is about to
+	behind           // it has not heard that the bucket is on its way
+)
+
 // askPending asks another replica which buckets it is about to bring. Of those of which it
 // says nothing it brings none.
-func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, pending map[unkai.Bucket]bool) {
+func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, said map[unkai.Bucket]prospect) {
 	q := []byte{byte(askPending)}
 	for _, d := range list[:min(len(list), maxBuckets)] {
 		q = u32(u16(q, uint16(d.bucket)), uint32(top.Route(d.bucket).Epoch))
@@ -50,7 +62,7 @@ func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, top *topolog
 		return
 	}
 	for i, yes := range reply[:min(len(reply), len(list))] {
-		pending[list[i].bucket] = yes != 0
+		said[list[i].bucket] = prospect(yes)
 	}
 }
 
@@ -62,11 +74,14 @@ func (r *Repairer) servePending(in *reader) ([]byte, error) {
 		if in.short || int(b) >= top.Buckets || len(out) >= maxBuckets {
 			return nil, errShort
 		}
-		pending := byte(0)
-		if top.Route(b).Epoch == e && r.Pending != nil && r.Pending(b) {
-			pending = 1
+		p := none
+		switch at := top.Route(b).Epoch; {
+		case at < e:
+			p = behind
+		case at == e && r.Pending != nil && r.Pending(b):
+			p = pending
 		}
-		out = append(out, pending)
+		out = append(out, byte(p))
 	}
 	return out, nil
 }

@@ -32,7 +32,7 @@ import (
 // Answers:
 //
 //	roots:    of each bucket  1  state    1  depth    8  root   4  records
-//	pending:  of each bucket  1  whether it is about to bring it
+//	pending:  of each bucket  1  whether it is about to bring it, or has not heard of it
 //	whole:    of each bucket  1  state    8  root   8  forgotten up to
 //	the others begin with     1  state
 //	sums:     list of         8  sum

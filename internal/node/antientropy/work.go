@@ -182,6 +182,7 @@ func (m *Mover) one(ctx context.Context, b unkai.Bucket, since unkai.Epoch) {
 		pause = min(2*f.pause, look)
 	}
 	m.failed[b] = failure{since, time.Now().Add(pause), pause}
+	lasts(&m.stuck, b, since)
 	m.failures++
 	m.last = fmt.Errorf("bucket %d: %w", b, err)
 }
