@@ -210,6 +210,8 @@ func waitsFor(w *admin.Waits) string {
 	switch w.Why {
 	case "away":
 		return fmt.Sprintf("node %s has to answer: bring it back, or unkai replace it", w.Node)
+	case "silent":
+		return fmt.Sprintf("node %s is there and did not answer; it is asked again", w.Node)
 	case "moving":
 		return "their buckets are on their way"
 	case "lost":

@@ -74,7 +74,7 @@ type Repair struct {
 
 // Waits are tombstones that wait for the same before they can be forgotten.
 type Waits struct {
-	// Why is "away": a node does not answer; "different": it may hold something older;
+	// Why is "away": a node is; "silent": it is there and did not answer; "different": it may hold something older;
 	// "moving": buckets are on their way; "lost": a replica was, and has no successor; or
 	// "due": that is over, and the next sweep will see.
 	Why   string `json:"why"`

@@ -107,7 +107,7 @@ func (n *Node) repaired() admin.Repair {
 func waits(all []replica.Waits) (out []admin.Waits) {
 	for _, w := range all {
 		why := map[replica.Held]string{
-			replica.HeldAway: "away", replica.HeldOther: "different", replica.HeldMove: "moving", replica.HeldLost: "lost", replica.HeldSoon: "due",
+			replica.HeldAway: "away", replica.HeldSilent: "silent", replica.HeldOther: "different", replica.HeldMove: "moving", replica.HeldLost: "lost", replica.HeldSoon: "due",
 		}[w.Held]
 		to := admin.Waits{Why: why, Items: w.Items, Bytes: w.Bytes}
 		if w.Node != 0 {

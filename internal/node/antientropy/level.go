@@ -46,7 +46,7 @@ func (r *Repairer) Level(ctx context.Context, b unkai.Bucket, gone []replica.Gon
 			switch {
 			case id == r.Self || level[k].Held != replica.NotHeld:
 			case k >= len(answers[i]):
-				level[k] = replica.Hold{Held: replica.HeldAway, Node: id}
+				level[k] = replica.Hold{Held: replica.HeldSilent, Node: id}
 			case !answers[i][k]:
 				level[k] = replica.Hold{Held: replica.HeldOther, Node: id}
 			}

@@ -208,7 +208,9 @@ func (r *Local) Each(b unkai.Bucket, yield func(*store.Entry) bool) error {
 			continue
 		}
 		if top.Forgotten(e.Record.Epoch) {
-			flushed = max(flushed, e.Record.Promise)
+			if e.Record.Promise.Counter() <= HighestFloor { // as the sweeper does
+				flushed = max(flushed, e.Record.Promise)
+			}
 			continue
 		}
 		if !yield(&e) {

@@ -14,12 +14,13 @@ type Held uint8
 
 // The reasons.
 const (
-	NotHeld   Held = iota // it may be
-	HeldMove              // its bucket is on its way, or just was
-	HeldAway              // a replica is away, or did not answer
-	HeldOther             // a replica may hold something older, which repair will find
-	HeldLost              // a replica was lost, and nobody has its place yet
-	HeldSoon              // what it waited for is over: the next sweep will see
+	NotHeld    Held = iota // it may be
+	HeldMove               // its bucket is on its way, or just was
+	HeldAway               // a replica is away
+	HeldSilent             // a replica is there, and did not answer
+	HeldOther              // a replica may hold something older, which repair will find
+	HeldLost               // a replica was lost, and nobody has its place yet
+	HeldSoon               // what it waited for is over: the next sweep will see
 )
 
 // Hold is why a tombstone may not be forgotten, and by which node.
