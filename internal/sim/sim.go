@@ -446,16 +446,6 @@ func (w *World) unsettled() string {
 	return ""
 }
 
-// attached is how many nodes have a share.
-func (w *World) attached() int {
-	for _, h := range w.hosts {
-		if n, _ := h.running(); n != nil {
-			return len(n.Topology().Attached())
-		}
-	}
-	return 0
-}
-
 // stop ends all nodes in order, as an operator would.
 func (w *World) stop() {
 	for _, h := range w.hosts {

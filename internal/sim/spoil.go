@@ -140,9 +140,14 @@ func (w *World) whole() bool {
 	return !w.lost
 }
 
-// mayLose reports whether a host may lose all that it holds.
+// mayLose reports whether a host may lose all that it holds. After a cancelled job there
+// can be three nodes with a share and sets of one.
 func (w *World) mayLose() bool {
-	return w.whole() && w.unsettled() == "" && w.attached() >= 3 && !w.newest().Gaps() && !w.anySpoilt(nil)
+	if !w.whole() || w.unsettled() != "" || w.anySpoilt(nil) {
+		return false
+	}
+	top := w.newest()
+	return !top.Gaps() && !slices.ContainsFunc(top.Sets, func(s topology.Set) bool { return len(s.Replicas) < 3 })
 }
 
 // spoil damages records of a host, mostly one, and of no bucket of which those of
