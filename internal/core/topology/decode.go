@@ -24,7 +24,7 @@ var (
 // How long everything but the sets may be, and a whole topology as text.
 const (
 	maxHead = 4 << 20
-	maxText = 8 << 20
+	maxText = 16 << 20
 )
 
 // Decode is the topology, sealed, of which b is the whole.

@@ -56,7 +56,9 @@ func (c *Coordinator) apply(w *work, r *round, found *store.Found) (changes bool
 	}
 	p := &r.proposer
 	doubt, ballot := p.Doubt(), p.Ballot
-	p.Base, p.Unique = item.CAS, 0
+	if p.Base, p.Unique = item.CAS, 0; !made(r.top, item.CAS) {
+		p.Base = 0
+	}
 	unique := unkai.MakeBallot(ballot.Counter()-n, ballot.Seat()) // each change gets the next
 	free := 0                                                     // the buffer that item does not alias
 	for t := r.serving; t != nil; t = t.next {

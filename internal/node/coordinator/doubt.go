@@ -4,6 +4,7 @@ import (
 	"unkai"
 	"unkai/internal/core/quorum"
 	"unkai/internal/core/register"
+	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
 )
 
@@ -74,4 +75,11 @@ func (q *poll) present() (m quorum.Mask) {
 		}
 	}
 	return m
+}
+
+// made reports whether a cas unique may be one that a coordinator has made, and not a
+// client: what a client chooses it may choose again, above what others have changed since.
+func made(top *topology.Topology, unique uint64) bool {
+	b := unkai.Ballot(unique)
+	return b.Counter() >= unkai.Stride && b.Seat() != 0 && b.Seat() <= top.Seats
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"unkai"
+	"unkai/internal/core/topology"
 )
 
 // What stands may be the answer of an attempt in which a task changed nothing: but a later
@@ -27,5 +28,18 @@ func TestARoundForgetsItsAttempts(t *testing.T) {
 	r.renew()
 	if r.tried = r.tried[:1]; r.tried[0] != nil {
 		t.Errorf("it keeps %v", r.tried)
+	}
+}
+
+// What a client chose as a unique is not taken for one that comes up once only.
+func TestChosenUniquesAreNotOurs(t *testing.T) {
+	top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	for unique, want := range map[unkai.Ballot]bool{
+		0: false, 5: false, 1 << 20: false, 1_700_000_000: false, unkai.MakeBallot(unkai.Stride-1, 1): false,
+		unkai.MakeBallot(unkai.Stride, 1): true, unkai.MakeBallot(1<<40, 1): true, unkai.MakeBallot(1<<40, 2): false,
+	} {
+		if made(&top, uint64(unique)) != want {
+			t.Errorf("%d: %v", unique, !want)
+		}
 	}
 }

@@ -122,8 +122,13 @@ func (m *Manager) vote(q question) (answer, error) {
 	}
 	if q.Do == accept {
 		// What is accepted may be chosen, and this manager may be who tells of it.
-		if epoch, sum, err := topology.Base(q.Value); err == nil && (mark{epoch, sum}) != markOf(t) {
-			return answer{}, errGap
+		if epoch, sum, err := topology.Base(q.Value); err == nil {
+			if (mark{epoch, sum}) != markOf(t) {
+				return answer{}, errGap
+			}
+			if _, err := t.Follow(q.Value); err != nil {
+				return answer{}, fmt.Errorf("accept a change of the topology: %w", err)
+			}
 		}
 	}
 	was := m.state.For(q.Epoch)

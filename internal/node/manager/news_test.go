@@ -258,6 +258,12 @@ func TestAManagerVotesOnWhatItKnows(t *testing.T) {
 			}
 		}
 		q := told{Do: "accept", Epoch: base.Epoch + 1, Ballot: decree.Ballot{Counter: 1, Node: 2}, Known: right, Value: flushed.Delta(base)}
+		spoilt := q
+		spoilt.Value = append([]byte(nil), q.Value...)
+		spoilt.Value[len(spoilt.Value)-1] ^= 1
+		if a := n.serve(spoilt); a.OK || n.all[1].Pending() {
+			t.Errorf("one that nobody could learn: %+v", a)
+		}
 		if a := n.serve(q); !a.OK || !n.all[1].Pending() {
 			t.Errorf("the right one: %+v", a)
 		}
