@@ -40,11 +40,11 @@ var mistakes = []mistake{
 		"(absent || r.route.Chosen(q.tally.Epoch, q.holding())) && !r.unsettled(q) {",
 		"(absent || q.holding() > 0) {",
 	}}, nil},
-	{"a promise is forgotten at a restart", 40, []edit{{
+	{"a promise is forgotten at a restart", 120, []edit{{
 		"internal/node/replica/replica.go",
 		"	rec := f.Record\n	rec.Promise = s.Promised\n	return r.write(c, l, &f, rec, f.Fetched, f.Accessed, false)",
 		"	l.Unlock()\n	c.Status = OK\n	return true",
-	}}, nil},
+	}}, []string{"-test.run", "^TestWorlds$", "-often", "crash,power cut,half"}},
 	{"what is in doubt is tried again", 40, []edit{{
 		"internal/node/gateway/fan.go",
 		"if sent && !command.ReadsOnly(&f.b.Ops[i]) {",
