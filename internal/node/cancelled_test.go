@@ -43,3 +43,25 @@ func TestACancelledReplacement(t *testing.T) {
 		}
 	})
 }
+
+// So it is with a job that fills the places which lost replicas have left: it is the
+// operator's turn.
+func TestACancelledMend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watching(t, 4, 0)
+		next, err := w.top.Reborn(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.top = next
+		w.top.Nodes[3].Manual = true
+		c, _, ok := w.mending(t.Context(), &w.top)
+		if !ok {
+			t.Fatal("the gaps are left")
+		}
+		w.cancels(c)
+		if c, _, ok := w.mending(t.Context(), &w.top); ok || !w.top.Gaps() {
+			t.Errorf("it begins again: %+v", c)
+		}
+	})
+}

@@ -10,8 +10,17 @@ import (
 // heal fills the places that incarnations which have passed left in sets and that no
 // job fills any more, when everybody is there and more may fail afterwards.
 func (s *steward) heal(ctx context.Context, top *topology.Topology) bool {
+	c, loads, ok := s.mending(ctx, top)
+	return ok && s.begin(ctx, top, c, loads)
+}
+
+// mending is the change that does, if there is one.
+func (s *steward) mending(ctx context.Context, top *topology.Topology) (c topology.Change, loads []topology.Load, ok bool) {
 	if s.looked == top.Epoch || !top.Gaps() {
-		return false
+		return c, nil, false
+	}
+	if j := lastJob(top); j != nil && j.Auto && j.Kind == topology.KindRebalance && j.Outcome == topology.Cancelled {
+		return c, nil, false // an operator does not want it
 	}
 	if slices.ContainsFunc(top.Nodes, func(m topology.Node) bool {
 		if m.State == topology.Recognised {
@@ -19,14 +28,14 @@ func (s *steward) heal(ctx context.Context, top *topology.Topology) bool {
 		}
 		return !s.n.here(m.ID)
 	}) {
-		return false
+		return c, nil, false
 	}
 	s.looked = top.Epoch
-	c := topology.Change{Kind: topology.KindRebalance}
-	loads := s.n.loads(ctx, top)
+	c.Kind = topology.KindRebalance
+	loads = s.n.loads(ctx, top)
 	plan, err := top.Plan(c, loads)
 	if err != nil || plan.After <= plan.Before || plan.Stopped > 0 || len(plan.Roomless) > 0 {
-		return false
+		return c, nil, false
 	}
-	return s.begin(ctx, top, c, loads)
+	return c, loads, true
 }
