@@ -65,3 +65,26 @@ func TestACancelledMend(t *testing.T) {
 		}
 	})
 }
+
+// A node that does not answer in time puts such a job off, and not for good.
+func TestAMendIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watching(t, 4, 0)
+		next, err := w.top.Reborn(4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.top = next
+		w.top.Nodes[3].Manual = true
+		said := w.c.says[2]
+		w.c.says[2] = nil
+		if c, _, ok := w.mending(t.Context(), &w.top); ok {
+			t.Errorf("though a node says nothing: %+v", c)
+		}
+		w.c.says[2] = said
+		w.dies(4) // which holds nothing, and gets nothing
+		if _, _, ok := w.mending(t.Context(), &w.top); !ok {
+			t.Error("the gaps are left for good")
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"unkai"
 	"unkai/internal/core/topology"
 )
 
@@ -11,7 +12,10 @@ import (
 // job fills any more, when everybody is there and more may fail afterwards.
 func (s *steward) heal(ctx context.Context, top *topology.Topology) bool {
 	c, loads, ok := s.mending(ctx, top)
-	return ok && s.begin(ctx, top, c, loads)
+	if ok && !s.begin(ctx, top, c, loads) {
+		s.looked, ok = 0, false // it will be tried again
+	}
+	return ok
 }
 
 // mending is the change that does, if there is one.
@@ -30,9 +34,15 @@ func (s *steward) mending(ctx context.Context, top *topology.Topology) (c topolo
 	}) {
 		return c, nil, false
 	}
-	s.looked = top.Epoch
 	c.Kind = topology.KindRebalance
 	loads = s.n.loads(ctx, top)
+	if slices.ContainsFunc(topology.Away(loads), func(id unkai.NodeID) bool {
+		m, _ := top.Node(id)
+		return m.State != topology.Recognised
+	}) {
+		return c, nil, false // it is asked again
+	}
+	s.looked = top.Epoch
 	plan, err := top.Plan(c, loads)
 	if err != nil || plan.After <= plan.Before || plan.Stopped > 0 || len(plan.Roomless) > 0 {
 		return c, nil, false
