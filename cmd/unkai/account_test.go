@@ -97,3 +97,19 @@ func TestJobsWait(t *testing.T) {
 		t.Errorf("%d %s", code, s.out.String())
 	}
 }
+
+// What went wrong while a job was watched has a line of its own.
+func TestFailureOfAWatch(t *testing.T) {
+	f := fake(t, func(path, body string, before int) (int, string) {
+		if path == "GET /v1/jobs" && before > 2 {
+			return 200, `{"ended":[{"id":90}]}`
+		}
+		return willing(path, body, before-1)
+	})
+	s := newStage()
+	s.terminal = true
+	if code := s.run("jobs", "--wait", "--http", f.at); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	has(t, "stderr", s.err.String(), "job 4, running", "\r\x1b[J\x1b[?7l\x1b[?7hunkai jobs: job 4 has ended, and so many others since")
+}

@@ -99,6 +99,9 @@ func (o *outside) run(args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	if o.drawn > 0 {
+		o.redraw("")
+	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		o.complain("%s: %s\n", cmd.CommandPath(), line)
 	}

@@ -84,13 +84,15 @@ func (c *conn) serve() {
 			return
 		}
 		c.desk = c.s.desks.Get().(*desk)
+		alone := true // what has come, as far as one batch was enough for it
 		for !c.quit && c.step() {
+			alone = false
 		}
 		if !c.flush() {
 			return
 		}
 		c.publish()
-		if c.leaving.Load() && c.satisfied() {
+		if c.leaving.Load() && alone && c.satisfied() {
 			return
 		}
 		c.yield()

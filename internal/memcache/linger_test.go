@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,6 +34,7 @@ func TestARequestDuringTheClose(t *testing.T) {
 		{"the rest of one", "set a 0 0 3\r\nx", []string{"yz\r\n"}, 700 * time.Millisecond, "STORED\r\n", [2]time.Duration{700 * time.Millisecond, 700 * time.Millisecond}},
 		{"never the rest", "set a 0 0 3\r\nx", nil, 0, "", [2]time.Duration{quietFor + lingerFor, quietFor + lingerFor}},
 		{"several at once, and more", "", []string{"get a\r\nget b\r\n", "get c\r\nget d\r\n"}, 60 * time.Millisecond, "END\r\nEND\r\nEND\r\nEND\r\n", [2]time.Duration{120*time.Millisecond + quietFor, 120*time.Millisecond + quietFor}},
+		{"more than a batch, and more", "", []string{strings.Repeat("get a\r\n", maxOps), "get b\r\n"}, 60 * time.Millisecond, strings.Repeat("END\r\n", maxOps+1), [2]time.Duration{120 * time.Millisecond, 120 * time.Millisecond}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -60,6 +60,17 @@ func whose(p *topology.Plan) string {
 	return strings.Join(ids(p.Change.Nodes), " or ")
 }
 
+// whyUneven is why nodes do not have the share that their weights ask for.
+func whyUneven(p *topology.Plan) string {
+	switch {
+	case p.Kind == topology.KindReplace:
+		return "only what the old node holds moves; unkai rebalance makes the shares even"
+	case p.Zones != nil:
+		return "the replicas of a key are in different zones, and the zones differ in weight"
+	}
+	return "some buckets cannot move"
+}
+
 // warnings are what somebody should know before they agree to a plan.
 func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) []string {
 	out := []string{}
@@ -84,7 +95,7 @@ func warnings(top *topology.Topology, p *topology.Plan, loads []topology.Load) [
 		if s.Zone != "" {
 			zone = fmt.Sprintf(" of zone %q", s.Zone)
 		}
-		warn(true, "afterwards node %v%s holds %.0f %% of what its weight asks for: the replicas of a key are in different zones, and the zones differ in weight", s.Node, zone, 100*float64(s.After)/s.Ideal)
+		warn(true, "afterwards node %v%s holds %.0f %% of what its weight asks for: %s", s.Node, zone, 100*float64(s.After)/s.Ideal, whyUneven(p))
 	}
 	warn(p.Waiting > 0, "%d buckets have too few replicas that are alive; they wait until more are", p.Waiting)
 	warn(p.Stopped > 0, "%d buckets that are read and written now stay where they are until more nodes of those they go to are alive, and it does not end before that; it does not begin without --force", p.Stopped)

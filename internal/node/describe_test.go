@@ -70,3 +70,25 @@ func TestBucketsSentBackAreNamed(t *testing.T) {
 		t.Errorf("it says nothing when all others have arrived: %q", waits())
 	}
 }
+
+// A share that is uneven afterwards is put down to zones only where there are some.
+func TestUnevenSharesAreExplained(t *testing.T) {
+	share := topology.Share{Node: 7, After: 4, Ideal: 10}
+	top := topology.New(1, 16, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	for _, c := range []struct {
+		kind  topology.Kind
+		zones *topology.ZoneSpan
+		why   string
+	}{
+		{topology.KindReplace, &topology.ZoneSpan{}, "only what the old node holds moves; unkai rebalance makes the shares even"},
+		{topology.KindReplace, nil, "only what the old node holds moves; unkai rebalance makes the shares even"},
+		{topology.KindWeigh, &topology.ZoneSpan{}, "the replicas of a key are in different zones, and the zones differ in weight"},
+		{topology.KindWeigh, nil, "some buckets cannot move"},
+	} {
+		p := topology.Plan{Change: topology.Change{Kind: c.kind}, Nodes: []topology.Share{share}, Zones: c.zones}
+		want := "afterwards node 0000000000000007 holds 40 % of what its weight asks for: " + c.why
+		if w := warnings(&top, &p, nil); !slices.Contains(w, want) {
+			t.Errorf("%s, zones %v: %q", c.kind, c.zones, w)
+		}
+	}
+}

@@ -4,14 +4,27 @@ import (
 	"context"
 	"slices"
 
+	"unkai"
 	"unkai/internal/core/topology"
 )
 
 // heal fills the places that incarnations which have passed left in sets and that no
 // job fills any more, when everybody is there and more may fail afterwards.
 func (s *steward) heal(ctx context.Context, top *topology.Topology) bool {
+	c, loads, ok := s.mending(ctx, top)
+	if ok && !s.begin(ctx, top, c, loads) {
+		s.looked, ok = 0, false // it will be tried again
+	}
+	return ok
+}
+
+// mending is the change that does, if there is one.
+func (s *steward) mending(ctx context.Context, top *topology.Topology) (c topology.Change, loads []topology.Load, ok bool) {
 	if s.looked == top.Epoch || !top.Gaps() {
-		return false
+		return c, nil, false
+	}
+	if j := lastJob(top); j != nil && j.Auto && j.Kind == topology.KindRebalance && j.Outcome == topology.Cancelled {
+		return c, nil, false // an operator does not want it
 	}
 	if slices.ContainsFunc(top.Nodes, func(m topology.Node) bool {
 		if m.State == topology.Recognised {
@@ -19,14 +32,20 @@ func (s *steward) heal(ctx context.Context, top *topology.Topology) bool {
 		}
 		return !s.n.here(m.ID)
 	}) {
-		return false
+		return c, nil, false
+	}
+	c.Kind = topology.KindRebalance
+	loads = s.n.loads(ctx, top)
+	if slices.ContainsFunc(topology.Away(loads), func(id unkai.NodeID) bool {
+		m, _ := top.Node(id)
+		return m.State != topology.Recognised
+	}) {
+		return c, nil, false // it is asked again
 	}
 	s.looked = top.Epoch
-	c := topology.Change{Kind: topology.KindRebalance}
-	loads := s.n.loads(ctx, top)
 	plan, err := top.Plan(c, loads)
 	if err != nil || plan.After <= plan.Before || plan.Stopped > 0 || len(plan.Roomless) > 0 {
-		return false
+		return c, nil, false
 	}
-	return s.begin(ctx, top, c, loads)
+	return c, loads, true
 }

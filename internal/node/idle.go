@@ -27,7 +27,10 @@ func idle(t *topology.Topology, c topology.Change, loads []topology.Load) string
 			return ""
 		}
 	}
+	lost := t.Lost()
 	switch who := "node " + strings.Join(ids(c.Nodes), ", "); {
+	case c.Kind == topology.KindRebalance && lost > 0:
+		return fmt.Sprintf("%d buckets have lost their quorum for good and stay where they are; unkai rebalance --give-up-lost lets them go on with what is left. All others are where they belong, so nothing else is to be done", lost)
 	case c.Kind == topology.KindRebalance:
 		return "every bucket is where it belongs, so nothing is to be done"
 	case c.Zone != nil:

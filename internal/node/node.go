@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +66,7 @@ type Node struct {
 	sweeper     *replica.Sweeper
 	full        sync.Map // unkai.NodeID → nothing: those that have told that their stores are full
 	guests      sync.Map // unkai.NodeID → int64: clients, as far as it was told
-	drained     atomic.Bool
+	drained     drain
 	memcache    *memcache.Server
 	admin       *admin.Server
 
@@ -207,10 +206,10 @@ func (n *Node) openManager(ctx context.Context) error {
 	}
 	n.managerRef.Store(m)
 	top := m.Topology()
-	n.drained.Store(slices.Contains(top.Departing(), n.id))
 	if _, ok := top.Node(n.id); !ok {
 		return fmt.Errorf("%s: node %v: %w", n.cfg.Data, n.id, topology.ErrRemoved)
 	}
+	n.drained.note(top, n.id)
 	if top.Buckets != n.cfg.Buckets {
 		n.log.Warn("the number of buckets is fixed when a cluster begins; --buckets is ignored", "buckets", top.Buckets)
 	}

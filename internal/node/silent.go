@@ -28,6 +28,7 @@ func (s *steward) watch(top *topology.Topology) {
 		clear(s.joined)
 	}
 	s.watched = now
+	s.heed(top)
 	for _, m := range top.Nodes {
 		if s.n.here(m.ID) {
 			delete(s.silent, m.ID)
@@ -40,6 +41,29 @@ func (s *steward) watch(top *topology.Topology) {
 			delete(s.silent, id)
 		}
 	}
+}
+
+// heed has nodes waited for anew when an operator has cancelled the job that replaced them
+// by itself: else the next one would begin at once.
+func (s *steward) heed(top *topology.Topology) {
+	j := lastJob(top)
+	if j == nil || j.ID == s.heeded {
+		return
+	}
+	s.heeded = j.ID
+	if j.Auto && j.Outcome == topology.Cancelled {
+		for _, id := range j.Nodes {
+			delete(s.silent, id)
+		}
+	}
+}
+
+// lastJob is the one that has ended last; nil: none is remembered.
+func lastJob(top *topology.Topology) *topology.Job {
+	if len(top.History) == 0 {
+		return nil
+	}
+	return &top.History[len(top.History)-1]
 }
 
 // silentFor are the nodes that have been silent for longer than that.

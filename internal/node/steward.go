@@ -35,6 +35,7 @@ type steward struct {
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
 	silent  map[unkai.NodeID]time.Time // not alive since
 	watched time.Time                  // last
+	heeded  int                        // the job that had ended last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
 	emptied []unkai.NodeID             // leaving nodes that hold nothing any more

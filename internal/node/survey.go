@@ -33,6 +33,9 @@ func (n *Node) load() *load {
 	l := &load{State: n.state, Listen: addrOf(n.listen), HTTP: addrOf(n.http)}
 	if top := n.topology(); top != nil {
 		l.Epoch = uint32(top.Epoch)
+		if _, ok := top.Node(n.id); ok {
+			n.drained.note(top, n.id)
+		}
 		for _, m := range top.Nodes {
 			if !n.here(m.ID) {
 				l.Away = append(l.Away, m.ID)

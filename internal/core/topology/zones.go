@@ -33,7 +33,7 @@ func zoneSpan(before, during, after *Topology, loads []Load) *ZoneSpan {
 const uneven = 0.05
 
 // Uneven are the nodes whose share will be further from what their weight asks for than it
-// should be, because replicas have to be in different zones.
+// should be: because replicas have to be in different zones, or not all is where it belongs.
 func (p *Plan) Uneven() (out []Share) {
 	for _, s := range p.Nodes {
 		if far := math.Abs(float64(s.After) - s.Ideal); far > 1 && far > uneven*s.Ideal {

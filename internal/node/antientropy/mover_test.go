@@ -314,3 +314,40 @@ func TestWhoIsBehindSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// Of more buckets than fit into a question all are asked for.
+func TestOthersAreAskedForAllBuckets(t *testing.T) {
+	top := topology.New(9, 4*maxBuckets, 1, 1, 1, topology.Node{ID: 1, Weight: 1})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	var list []departure
+	var which []int
+	for b := range 2*maxBuckets + 1 {
+		list, which = append(list, departure{bucket: unkai.Bucket(b)}), append(which, b)
+	}
+	r := &Repairer{Ask: func(_ context.Context, _ unkai.NodeID, q []byte) (reply []byte, _ error) {
+		n := (len(q) - 1) / 6
+		if n > maxBuckets {
+			t.Errorf("asked for %d at once", n)
+		}
+		for range n {
+			if asked(q[0]) == askPending {
+				reply = append(reply, byte(pending))
+			} else {
+				reply = u64(u64(append(reply, byte(stateOK)), 7), 8)
+			}
+		}
+		return reply, nil
+	}}
+	said := map[unkai.Bucket]prospect{}
+	r.askPending(t.Context(), 2, &top, list, said)
+	for _, d := range list {
+		if said[d.bucket] != pending {
+			t.Fatalf("of bucket %d it says %v", d.bucket, said[d.bucket])
+		}
+	}
+	if all := r.askWhole(t.Context(), 2, &top, list, which); len(all) != len(list) || all[len(list)-1] != (whole{true, 7, 8}) {
+		t.Errorf("%d of %d have answered", len(all), len(list))
+	}
+}

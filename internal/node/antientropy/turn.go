@@ -53,16 +53,18 @@ const (
 // askPending asks another replica which buckets it is about to bring. Of those of which it
 // says nothing it brings none.
 func (r *Repairer) askPending(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, said map[unkai.Bucket]prospect) {
-	q := []byte{byte(askPending)}
-	for _, d := range list[:min(len(list), maxBuckets)] {
-		q = u32(u16(q, uint16(d.bucket)), uint32(top.Route(d.bucket).Epoch))
-	}
-	reply, err := r.ask(ctx, to, q)
-	if err != nil {
-		return
-	}
-	for i, yes := range reply[:min(len(reply), len(list))] {
-		said[list[i].bucket] = prospect(yes)
+	for part := range slices.Chunk(list, maxBuckets) {
+		q := []byte{byte(askPending)}
+		for _, d := range part {
+			q = u32(u16(q, uint16(d.bucket)), uint32(top.Route(d.bucket).Epoch))
+		}
+		reply, err := r.ask(ctx, to, q)
+		if err != nil {
+			return
+		}
+		for i, yes := range reply[:min(len(reply), len(part))] {
+			said[part[i].bucket] = prospect(yes)
+		}
 	}
 }
 
@@ -142,16 +144,18 @@ type whole struct {
 // askWhole asks another member about some buckets; of those that it does not answer for
 // nothing is known.
 func (r *Repairer) askWhole(ctx context.Context, to unkai.NodeID, top *topology.Topology, list []departure, which []int) (out []whole) {
-	q := []byte{byte(askWhole)}
-	for _, i := range which[:min(len(which), maxBuckets)] {
-		q = u32(u16(q, uint16(list[i].bucket)), uint32(top.Route(list[i].bucket).Epoch))
-	}
-	reply, err := r.ask(ctx, to, q)
-	if err != nil || len(reply) != 17*min(len(which), maxBuckets) {
-		return nil
-	}
-	for in := (reader{b: reply}); len(in.b) > 0; {
-		out = append(out, whole{state(in.u8()) == stateOK, in.u64(), unkai.Ballot(in.u64())})
+	for part := range slices.Chunk(which, maxBuckets) {
+		q := []byte{byte(askWhole)}
+		for _, i := range part {
+			q = u32(u16(q, uint16(list[i].bucket)), uint32(top.Route(list[i].bucket).Epoch))
+		}
+		reply, err := r.ask(ctx, to, q)
+		if err != nil || len(reply) != 17*len(part) {
+			return out
+		}
+		for in := (reader{b: reply}); len(in.b) > 0; {
+			out = append(out, whole{state(in.u8()) == stateOK, in.u64(), unkai.Ballot(in.u64())})
+		}
 	}
 	return out
 }

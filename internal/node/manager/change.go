@@ -123,9 +123,11 @@ func (m *Manager) decide(ctx context.Context, base *topology.Topology, d *decisi
 				first = p.Ballot
 			}
 			// The same change by somebody else, a flush say, is not this one: it may
-			// have been decided long ago, and what was done since is not undone by it.
+			// have been decided long ago, and what was done since is not undone by it. But
+			// nothing was when this one was offered first; who has the same after that has
+			// found it.
 			found := p.Found()
-			own := bytes.Equal(best, value) && (found == decree.Ballot{} || found.Node == m.cfg.Self && !found.Less(first))
+			own := bytes.Equal(best, value) && (offered || found == decree.Ballot{} || found.Node == m.cfg.Self && !found.Less(first))
 			offered = offered || own
 			p.Propose()
 			newer = m.round(ctx, &p, question{Do: accept, Epoch: epoch, Ballot: p.Ballot, Value: best, Known: markOf(base)})
