@@ -65,7 +65,7 @@ func (v *visitors) leave() {
 func (v *visitors) ask(nc net.Conn, i int) {
 	r := bufio.NewReader(nc)
 	for k := 0; !v.over(); k++ {
-		_ = nc.SetReadDeadline(time.Now().Add(time.Duration(1+i%20) * time.Millisecond))
+		_ = nc.SetReadDeadline(time.Now().Add(time.Duration(20+i%20) * time.Millisecond))
 		if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}

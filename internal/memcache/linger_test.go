@@ -126,7 +126,7 @@ func TestNoAnswerIsLostInTheClose(t *testing.T) {
 						return
 					}
 					asked.Add(1)
-					_ = nc.SetReadDeadline(time.Now().Add(time.Duration(1+i) * time.Millisecond))
+					_ = nc.SetReadDeadline(time.Now().Add(time.Duration(20+i) * time.Millisecond))
 					if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 						return // it has been told to go
 					}

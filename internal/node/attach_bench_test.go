@@ -41,6 +41,7 @@ func attachOne(b *testing.B, records, size int) {
 		awaitIdle(b, all[0], len(all))
 	}
 	fillFast(b, all[0], records, size)
+	time.Sleep(11 * time.Second) // for so long after clients were there, buckets go by turns
 	benchNode(b, all)
 	var began time.Time
 	for {

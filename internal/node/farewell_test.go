@@ -86,7 +86,7 @@ func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool
 		leave = nil
 	}
 	for k := 0; ; k++ {
-		_ = nc.SetReadDeadline(time.Now().Add(time.Duration(1+i) * time.Millisecond))
+		_ = nc.SetReadDeadline(time.Now().Add(time.Duration(20+i) * time.Millisecond))
 		if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return true
 		}

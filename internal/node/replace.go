@@ -68,8 +68,12 @@ func (s *steward) replacement(ctx context.Context, top *topology.Topology) (topo
 // the only ones.
 func (s *steward) certain(top *topology.Topology, dead []unkai.NodeID, said []*load) error {
 	for i, l := range said {
-		if id := top.Nodes[i].ID; l == nil && !slices.Contains(dead, id) {
-			return fmt.Errorf("node %v is silent too; when several are, an operator has to decide", id)
+		switch m := top.Nodes[i]; {
+		case l != nil || slices.Contains(dead, m.ID):
+		case m.State == topology.Recognised:
+			return fmt.Errorf("node %v is silent too, though it holds nothing: bring it back, or unkai detach it", m.ID)
+		default:
+			return fmt.Errorf("node %v is silent too; when several are, an operator has to decide", m.ID)
 		}
 	}
 	if len(dead) > 1 {

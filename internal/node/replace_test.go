@@ -205,7 +205,7 @@ func TestReplacements(t *testing.T) {
 		{"the spare is away", 3, 1, func(w *watcher) {
 			w.dies(3)
 			w.dies(4)
-			w.refuses("is silent too")
+			w.refuses("node 0000000000000004 is silent too, though it holds nothing: bring it back, or unkai detach it")
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

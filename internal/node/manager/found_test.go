@@ -52,7 +52,9 @@ func TestAChangeThatAnotherProposesAgain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		// Only the first manager accepts, and its answer is lost.
-		net.let(func(_, to unkai.NodeID, do string) (bool, bool) { return do == "prepare" || to == ms[0], do == "prepare" })
+		net.let(func(_, to unkai.NodeID, do string) (bool, bool) {
+			return do == "prepare" || to == ms[0], do == "prepare"
+		})
 		changed := make(chan error, 1)
 		go func() {
 			_, err := net.all[x].Change(ctx, func(b *topology.Topology) (topology.Topology, error) {
