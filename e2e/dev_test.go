@@ -49,6 +49,7 @@ func TestDev(t *testing.T) {
 		})
 	}
 	printed("ready: 3 nodes")
+	printed("unkai verify --endpoints") // the endpoints stand above it
 	addrs := regexp.MustCompile(`clients (\S+)`).FindAllStringSubmatch(p.output.String(), -1)
 	if len(addrs) != 3 {
 		t.Fatalf("%d endpoints:\n%s", len(addrs), p.output.tail())

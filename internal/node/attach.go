@@ -48,6 +48,10 @@ func (s *steward) attachment(ctx context.Context, top *topology.Topology) (topol
 		return topology.Change{}, nil, false
 	}
 	c := topology.Change{Kind: topology.KindAttach, Nodes: ready}
+	if !s.join.due() {
+		return c, nil, false
+	}
+	defer s.join.took(time.Now())
 	loads, err := s.mayAttach(ctx, top, c)
 	if err != nil {
 		if s.waiting != err.Error() {

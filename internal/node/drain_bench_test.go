@@ -16,7 +16,7 @@ import (
 // and reports how fast what it holds moves to the other three, from the job's begin until
 // it is removed, as BenchmarkAttach does. Run it with -benchtime 1x.
 func BenchmarkDrain(b *testing.B) {
-	for _, of := range []struct{ records, size int }{{300_000, 100}, {50_000, 4000}} {
+	for _, of := range []struct{ records, size int }{{1_000_000, 100}, {50_000, 4000}} {
 		b.Run(fmt.Sprintf("%dB", of.size), func(b *testing.B) {
 			for b.Loop() {
 				drainOne(b, of.records, of.size)

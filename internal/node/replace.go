@@ -47,6 +47,10 @@ func (s *steward) replacement(ctx context.Context, top *topology.Topology) (topo
 		s.refused = ""
 		return topology.Change{}, nil, false
 	}
+	if !s.replace.due() {
+		return topology.Change{}, nil, false
+	}
+	defer s.replace.took(time.Now())
 	said := s.n.askLoads(ctx, top)
 	loads := loadsOf(top, said)
 	err := s.certain(top, dead, said)

@@ -14,8 +14,9 @@ import (
 const managerGone = 5 * time.Minute
 
 // unwatched is after how long without a look all silence is forgotten: the node
-// may have stood still itself, and knows of nobody how it was meanwhile.
-const unwatched = 4 * stewardLooks
+// may have stood still itself, and knows of nobody how it was meanwhile. A look takes
+// surveyLimit where a dead node does not even refuse.
+const unwatched = 4*stewardLooks + surveyLimit
 
 // watch notes since when nodes have been silent. Every steward does, whether it
 // works or not, so that it knows nothing out of date when it comes to work. It also looks

@@ -38,6 +38,8 @@ type steward struct {
 	heeded  int                        // the job that had ended last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	replace seldom                     // whether one may be replaced
+	join    seldom                     // whether they may be attached
 	emptied []unkai.NodeID             // leaving nodes that hold nothing any more
 	stayed  time.Time                  // since when they stay
 	looked  unkai.Epoch                // whether there is something to heal
