@@ -18,7 +18,7 @@ func TestGapsAreFilled(t *testing.T) {
 	settled(t, 5, append(all, lost)...)
 	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1}, nil)
 	stop(t, lost)
-	back := built(t, func(c *node.Config) { c.Data = dir }, all[0].Peer())
+	built(t, func(c *node.Config) { c.Data = dir }, all[0].Peer())
 	until := time.Now().Add(30 * time.Second)
 	wait := func(what string, done func() bool) {
 		t.Helper()
@@ -36,7 +36,8 @@ func TestGapsAreFilled(t *testing.T) {
 		j := jobs(t, all[0]).Ended
 		return j[len(j)-1].Kind == "rebalance" && j[len(j)-1].Auto
 	})
-	stop(t, back)
+	// With a gap and one more replica away a key could not be read. The node that came back
+	// may have a share by now: some buckets may have been switched before the job ended.
 	stop(t, all[3])
 	dial(t, all[0]).check(300)
 }
