@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -93,7 +94,7 @@ func (s *steward) foresee(top *topology.Topology) (out []admin.Prospect) {
 			p.Do = "replace"
 			p.Seconds = (patience(top) - time.Since(since)).Seconds()
 			if p.Seconds <= 0 {
-				p.Seconds, p.Why = 0, first(hindered, s.refused)
+				p.Seconds, p.Why = 0, cmp.Or(hindered, s.refused)
 			}
 			if m.ID == dead && heir != 0 {
 				p.By = heir.String()
@@ -103,7 +104,7 @@ func (s *steward) foresee(top *topology.Topology) (out []admin.Prospect) {
 			p.Seconds = max(0, (attachAfter - time.Since(latest)).Seconds())
 			if m.ID == heir {
 				p.Seconds, p.Why = 0, fmt.Sprintf("it takes the place of node %v when that one is replaced", dead)
-			} else if p.Why = first(hindered, s.waiting); p.Why != "" {
+			} else if p.Why = cmp.Or(hindered, s.waiting); p.Why != "" {
 				p.Seconds = 0
 			}
 		default:
@@ -146,14 +147,4 @@ func (s *steward) mourned(top *topology.Topology) (dead unkai.NodeID) {
 		dead = m.ID
 	}
 	return dead
-}
-
-// first is the first of some texts that says something.
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

@@ -276,13 +276,17 @@ func (c *Coordinator) alive(id unkai.NodeID) bool {
 
 // manned reports whether enough members of a route are alive for a write.
 func (c *Coordinator) manned(route *topology.Route) bool {
-	m := quorum.Mask(0)
+	return route.Write.Enough(c.living(route))
+}
+
+// living are the members of a route that seem to be alive.
+func (c *Coordinator) living(route *topology.Route) (m quorum.Mask) {
 	for i, id := range route.Members {
 		if id == c.cfg.Self || c.alive(id) {
 			m = m.With(i)
 		}
 	}
-	return route.Write.Enough(m)
+	return m
 }
 
 // access is how an operation counts as an access of its key.

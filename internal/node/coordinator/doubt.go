@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"unkai"
-	"unkai/internal/core/quorum"
 	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/replica"
@@ -65,16 +64,6 @@ func (r *round) unclear(q *poll) bool {
 	}
 	fate, _ := r.fate(q.best())
 	return fate == register.Unclear
-}
-
-// present are the members of a poll that seem to be alive.
-func (q *poll) present() (m quorum.Mask) {
-	for i, id := range q.route.Members {
-		if id == q.c.cfg.Self || q.c.alive(id) {
-			m = m.With(i)
-		}
-	}
-	return m
 }
 
 // made reports whether a cas unique may be one that a coordinator has made, and not a

@@ -263,7 +263,7 @@ func (c *Coordinator) polled(w *work, r *round) bool {
 	q.mu.Unlock()
 	r.reclaim()
 	if r.unclear(q) {
-		switch heard, open := q.hear(w, q.present()); {
+		switch heard, open := q.hear(w, c.living(q.route)); {
 		case open:
 			r.inFlight()
 			return false
