@@ -3,7 +3,6 @@ package manager_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -11,43 +10,17 @@ import (
 
 	"unkai"
 	"unkai/internal/core/topology"
-	"unkai/internal/node/manager"
 )
 
 // A change that another manager has found, and proposed again, is still that of whoever
 // began it: it is not told that somebody else was faster.
 func TestAChangeThatAnotherProposesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
-		var err error
-		for id := unkai.NodeID(2); id <= 4; id++ {
-			if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if top, err = top.Attach(2, 3, 4); err != nil {
-			t.Fatal(err)
-		}
+		net, top := passages(t, 4)
 		ms := top.Managers
 		x := unkai.NodeID(1)
 		for slices.Contains(ms, x) {
 			x++
-		}
-		net := &passage{all: map[unkai.NodeID]*manager.Manager{}}
-		for id := unkai.NodeID(1); id <= 4; id++ {
-			m, err := manager.Open(manager.Config{
-				Self: id, Topology: &memory{}, Decree: &memory{}, Network: passageWire{net, id}, Now: now,
-				Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second,
-			}, func() (topology.Topology, error) { return top, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			net.all[id] = m
-			defer func() {
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()

@@ -53,20 +53,45 @@ func (w passageWire) Ask(ctx context.Context, to unkai.NodeID, q []byte) ([]byte
 	return a, nil
 }
 
+// passages is a network of so many nodes that hold everything.
+func passages(t *testing.T, nodes unkai.NodeID) (*passage, topology.Topology) {
+	t.Helper()
+	top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
+	var others []unkai.NodeID
+	var err error
+	for id := unkai.NodeID(2); id <= nodes; id++ {
+		if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, id)
+	}
+	if top, err = top.Attach(others...); err != nil {
+		t.Fatal(err)
+	}
+	net := &passage{all: map[unkai.NodeID]*manager.Manager{}}
+	for id := unkai.NodeID(1); id <= nodes; id++ {
+		m, err := manager.Open(manager.Config{
+			Self: id, Topology: &memory{}, Decree: &memory{}, Network: passageWire{net, id}, Now: now,
+			Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second,
+		}, func() (topology.Topology, error) { return top, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		net.all[id] = m
+		t.Cleanup(func() {
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return net, top
+}
+
 // A node proposes one topology at a ballot, also if it is no manager: else two could
 // be decided for one epoch.
 func TestABallotIsForOneTopology(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
-		var err error
-		for id := unkai.NodeID(2); id <= 4; id++ {
-			if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if top, err = top.Attach(2, 3, 4); err != nil {
-			t.Fatal(err)
-		}
+		net, top := passages(t, 4)
 		ms := top.Managers
 		var x unkai.NodeID
 		for id := unkai.NodeID(1); id <= 4; id++ {
@@ -76,20 +101,6 @@ func TestABallotIsForOneTopology(t *testing.T) {
 		}
 		if len(ms) != 3 || x == 0 {
 			t.Fatalf("managers %v", ms)
-		}
-		net := &passage{all: map[unkai.NodeID]*manager.Manager{}}
-		for id := unkai.NodeID(1); id <= 4; id++ {
-			m, err := manager.Open(manager.Config{Self: id, Topology: &memory{}, Decree: &memory{}, Network: passageWire{net, id}, Now: now,
-				Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second}, func() (topology.Topology, error) { return top, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			net.all[id] = m
-			defer func() {
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
 		}
 		change := func(at, node unkai.NodeID) error {
 			ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond)
@@ -134,32 +145,7 @@ func TestABallotIsForOneTopology(t *testing.T) {
 // stored between the two must go too.
 func TestAFlushThatAnotherHasMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		top := topology.New(1, 16, 3, 2, 2, topology.Node{ID: 1, Weight: 1})
-		var err error
-		for id := unkai.NodeID(2); id <= 3; id++ {
-			if top, err = top.Join(topology.Node{ID: id, Weight: 1}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if top, err = top.Attach(2, 3); err != nil {
-			t.Fatal(err)
-		}
-		net := &passage{all: map[unkai.NodeID]*manager.Manager{}}
-		for id := unkai.NodeID(1); id <= 3; id++ {
-			m, err := manager.Open(manager.Config{
-				Self: id, Topology: &memory{}, Decree: &memory{}, Network: passageWire{net, id}, Now: now,
-				Log: slog.New(slog.DiscardHandler), Changed: func() {}, Timeout: time.Second,
-			}, func() (topology.Topology, error) { return top, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			net.all[id] = m
-			defer func() {
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			}()
-		}
+		net, _ := passages(t, 3)
 		net.let(func(_, to unkai.NodeID, _ string) (bool, bool) { return to != 2, to != 2 })
 		if err := net.all[1].Flush(0); err != nil {
 			t.Fatal(err)
