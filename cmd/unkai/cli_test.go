@@ -564,7 +564,7 @@ func TestRealNode(t *testing.T) {
 		}}, nil
 	}
 	code := s.run("serve", "--data", filepath.Join(t.TempDir(), "data"), "--store", "memory", "--memory", "16MiB",
-		"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--max-connections", "10", "--log-format", "text")
+		"--listen", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0", "--max-connections", "10", "--log-format", "text")
 	if code != 0 || asking != 0 {
 		t.Errorf("exit codes %d and %d\n%s%s", code, asking, s.err.String(), asked.err.String())
 	}
