@@ -143,7 +143,7 @@ func (p *process) awaitServing(t testing.TB) {
 	})
 }
 
-// answers asks for the version on a new connection.
+// answers asks on a new connection for what only a server that serves tells.
 func (p *process) answers() error {
 	c, err := net.DialTimeout("tcp", p.addr, time.Second)
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *process) answers() error {
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := c.Write([]byte("version\r\n")); err != nil {
+	if _, err := c.Write([]byte("stats settings\r\n")); err != nil {
 		return err
 	}
 	b := make([]byte, 64)
@@ -161,8 +161,8 @@ func (p *process) answers() error {
 	if err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(b[:n], []byte("VERSION ")) {
-		return fmt.Errorf("version was answered with %q", b[:n])
+	if !bytes.HasPrefix(b[:n], []byte("STAT ")) {
+		return fmt.Errorf("stats settings was answered with %q", b[:n])
 	}
 	return nil
 }

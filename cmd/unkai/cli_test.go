@@ -283,6 +283,7 @@ func TestStatus(t *testing.T) {
 			"never replaced by themselves", "10, 1.5 KiB of keys", "5.0 MiB of 10.0 GiB", "growth is refused", "2 times a record was found damaged", "4 of 9", "75.0 % hits",
 		}, nil},
 		{"starting", site(t, 200, `{"ready":false,"state":"starting","version":"1"}`), 1, []string{"starting"}, []string{"does not serve: starting"}},
+		{"stray", site(t, 200, `{"ready":true,"state":"serving","version":"1","problem":"of another cluster"}`), 0, []string{"PROBLEM", "of another cluster"}, nil},
 		{"survives", site(t, 200, surviving), 0, []string{"any one node", "safe, one node at a time", "3 of 3 answer; 1 may fail", "since 2023-11-14T22:13:20Z", "job 4", "2.0 KiB a second",
 			"has waited longer than 2s", "3 records taken over here and 4 by others, 5 keys"}, nil},
 		{"unverified", site(t, 200, unverified), 0, []string{"NOT VERIFIED: bucket 17", "for 1m40s; 6 keys differed"}, nil},

@@ -74,7 +74,13 @@ func describeJobs(j *admin.Jobs) string {
 	return b.String()
 }
 
+// fewer reports whether all that a job does is to have buckets do with fewer replicas.
+func fewer(j *admin.Job) bool { return j.Planned.Replicas == 0 && j.Planned.Buckets > 0 }
+
 func moved(a admin.Amount) string {
+	if a.Replicas == 0 && a.Buckets > 0 {
+		return several(a.Buckets, "bucket") + ", no new replica"
+	}
 	return fmt.Sprintf("%s, %s", several(a.Replicas, "replica"), amount(a.Bytes))
 }
 
@@ -156,6 +162,9 @@ func bar(done float64) string {
 // progress is a bar and figures, in one line.
 func progress(j *admin.Job) string {
 	line := fmt.Sprintf("%s  %d of %s, %s", bar(j.Progress), j.Moved.Replicas, several(j.Planned.Replicas, "replica"), amount(j.Moved.Bytes))
+	if fewer(j) {
+		line = fmt.Sprintf("%s  %d of %s, each with fewer replicas", bar(j.Progress), j.Moved.Buckets, several(j.Planned.Buckets, "bucket"))
+	}
 	if j.Rate >= 1 {
 		line += ", " + amount(int64(j.Rate)) + " a second"
 	}

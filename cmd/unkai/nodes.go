@@ -116,17 +116,15 @@ func describeNodes(n *admin.Nodes) string {
 		b.WriteString(describeRunning(n.Job))
 	}
 	b.WriteString("\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	row := func(cells ...any) {
-		_, _ = fmt.Fprintf(w, strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t")+"\n", cells...) // into memory
-	}
-	row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "NOTE")
+	t := newTable()
+	t.row("NODE", "PEER", "ZONE", "WEIGHT", "STATE", "EPOCH", "BUCKETS", "SHARE", "FIRST", "ITEMS", "BYTES", "CLIENTS", "TRIP", "QUEUE", "NOTE")
 	away := map[string]string{} // by address
 	for _, m := range n.Nodes {
 		if !m.Alive {
 			away[m.Peer] = m.ID
 		}
 	}
+	differ := unlike(n.Nodes)
 	for _, m := range n.Nodes {
 		state := m.State
 		if n.Job != nil && attaching(n.Job, m.ID) {
@@ -139,6 +137,7 @@ func describeNodes(n *admin.Nodes) string {
 			}
 		}
 		note(m.Manager, "manager")
+		note(differ && m.Store != "", kept(&m))
 		note(m.State == "leaving" && m.Replicas == 0 && m.Alive && m.Problem == "", "holds nothing any more, still has "+guests(m.Connections))
 		note(m.Problem != "", m.Problem)
 		note(m.Prospect != nil, m.Prospect.Say())
@@ -159,9 +158,9 @@ func describeNodes(n *admin.Nodes) string {
 		if m.Alive {
 			said = []any{m.Epoch, m.Items, amount(m.Bytes), m.Connections}
 		}
-		row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, strings.Join(notes, "; "))
+		t.row(m.ID, m.Peer, zone, m.Weight, state, said[0], holds(&m), share(&m), m.Coordinates, said[1], said[2], said[3], trip, queue, strings.Join(notes, "; "))
 	}
-	_ = w.Flush() // into memory
+	b.WriteString(t.String())
 	return b.String()
 }
 

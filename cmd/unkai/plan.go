@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"unkai/internal/admin"
 )
@@ -21,9 +24,23 @@ func newTable() *table {
 	return t
 }
 
+// row quotes what would break the table.
 func (t *table) row(cells ...any) {
+	for i := range cells {
+		if s, ok := cells[i].(string); ok {
+			cells[i] = printable(s)
+		}
+	}
 	line := strings.TrimSuffix(strings.Repeat("%v\t", len(cells)), "\t") + "\n"
 	_, _ = fmt.Fprintf(t.w, line, cells...) // into memory
+}
+
+// printable is s as it is, if that can be printed in one line, and else quoted.
+func printable(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // String ends the table.

@@ -125,11 +125,14 @@ func describe(s *admin.Status) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
-		_, _ = fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // into memory
+		_, _ = fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...))) // into memory
 	}
 	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
 	line("state", "%s, for %v", s.State, up)
 	line("node", "%s, unkai %s", s.Node, s.Version)
+	if s.Problem != "" {
+		line("PROBLEM", "%s", s.Problem)
+	}
 	line("clients at", "%s", s.Addresses.Listen)
 	if s.Addresses.Peer != "" {
 		line("other nodes at", "%s", s.Addresses.Peer)

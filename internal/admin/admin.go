@@ -149,6 +149,8 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		s.text(w, http.StatusServiceUnavailable, "not ready: "+now.State+"\n")
 	case now.Store.Full:
 		s.text(w, http.StatusOK, "ready; the store is full: reads and deletes work, growth is refused\n")
+	case now.Problem != "":
+		s.text(w, http.StatusOK, "ready; "+now.Problem+"\n")
 	default:
 		s.text(w, http.StatusOK, "ready\n")
 	}

@@ -65,6 +65,8 @@ type Node struct {
 	Listen      string `json:"listen,omitempty"`
 	HTTP        string `json:"http,omitempty"`
 	Epoch       uint32 `json:"epoch,omitempty"`
+	Store       string `json:"store,omitempty"` // "disk" or "memory"
+	Sync        string `json:"sync,omitempty"`  // of a store on disk, as --sync
 	Items       int64  `json:"items"`
 	Bytes       int64  `json:"bytes"`
 	Used        int64  `json:"used"`

@@ -167,7 +167,8 @@ type Job struct {
 	// Rested is for how long it was paused.
 	Expected float64 `json:"seconds_expected,omitempty"`
 	Rested   float64 `json:"seconds_paused,omitempty"`
-	// Progress is the part of the replicas that has moved, from 0 to 1, and Left
+	// Progress is the part of the replicas that has moved, from 0 to 1, or of the buckets
+	// when there are only to be fewer replicas, and Left
 	// the seconds that the rest will take if it goes on as lately; 0: nobody knows, as
 	// while it is paused, or waits for somebody.
 	Progress float64 `json:"progress"`

@@ -23,6 +23,7 @@ type Snapshot struct {
 	// Kind of store, and its sync policy.
 	Kind, Sync string
 
+	Problem     string // what is wrong though it serves; "": nothing
 	Zone        string // "": none
 	Incarnation unkai.Incarnation
 	Epoch       unkai.Epoch

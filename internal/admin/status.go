@@ -17,6 +17,7 @@ type Status struct {
 
 	Addresses Addresses `json:"addresses"`
 
+	Problem     string         `json:"problem,omitempty"` // what is wrong though it serves
 	Zone        string         `json:"zone,omitempty"`
 	Incarnation uint32         `json:"incarnation,omitempty"`
 	Epoch       uint32         `json:"epoch,omitempty"`
@@ -125,7 +126,7 @@ func (s *Snapshot) status() Status {
 		out.State = s.State
 		return out
 	}
-	out.Zone = s.Zone
+	out.Problem, out.Zone = s.Problem, s.Zone
 	out.Incarnation, out.Epoch, out.Buckets = uint32(s.Incarnation), uint32(s.Epoch), s.Buckets
 	out.Job, out.Operations, out.Survival, out.Links, out.Deciding = s.Job, &s.Operations, s.Survival, s.Links, &s.Deciding
 	out.AutoReplace, out.Prospects = &s.AutoReplace, s.Prospects

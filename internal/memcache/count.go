@@ -53,9 +53,6 @@ func (t *tally) result(op *unkai.Op, res *unkai.Result) {
 			t[no]++
 		}
 	}
-	if op.Meta {
-		t[cmdMeta]++
-	}
 	switch op.Kind {
 	case unkai.Get:
 		t[cmdGet]++

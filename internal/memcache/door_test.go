@@ -360,3 +360,18 @@ func TestCountsAndReset(t *testing.T) {
 		t.Errorf("%v after a reset", n)
 	}
 }
+
+// All that comes by the meta protocol counts as that, and nothing else does.
+func TestMetaCommandsAreCounted(t *testing.T) {
+	h := open(t, nil)
+	c := h.dial(t)
+	c.send("set k 0 0 1\r\n1\r\nget k\r\nincr k 1\r\ndelete k\r\n")
+	c.want("STORED\r\nVALUE k 0 1\r\n1\r\nEND\r\n2\r\nDELETED\r\n")
+	c.send("ms k 1\r\n1\r\nms k 1 q\r\n2\r\nma k\r\nmg k\r\nmg no q\r\nmd k\r\nmg k !\r\nmn\r\n")
+	c.want("HD\r\nHD\r\nHD\r\nHD\r\nCLIENT_ERROR invalid flag\r\nMN\r\n")
+	c.send("version\r\n")
+	c.want("VERSION test\r\n")
+	if n := h.Stats().Commands["cmd_meta"]; n != 6 {
+		t.Errorf("%d commands by the meta protocol", n)
+	}
+}

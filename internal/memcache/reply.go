@@ -64,6 +64,9 @@ func (c *conn) endReply(q *request) {
 // ofValues reports whether a request of that format is a get of the classic protocol.
 func (f format) ofValues() bool { return f >= values && f <= partWithCAS }
 
+// meta reports whether a request of that format came by the meta protocol.
+func (f format) meta() bool { return f >= metaGet }
+
 func (c *conn) line(text string) {
 	c.out = append(c.out, text...)
 	c.out = append(c.out, '\r', '\n')
@@ -73,6 +76,9 @@ func (c *conn) line(text string) {
 func (c *conn) reply(q *request, i int) {
 	op, res := &c.batch.Ops[i], &c.batch.Results[i]
 	c.count.result(op, res)
+	if q.format.meta() {
+		c.count[cmdMeta]++
+	}
 	if q.format.ofValues() && c.cut {
 		return
 	}
@@ -162,7 +168,7 @@ func (c *conn) fail(q *request, res *unkai.Result) {
 	if res.Status == unkai.InDoubt {
 		c.s.total.doubts.Add(1)
 	}
-	if q.quiet && q.format < metaGet {
+	if q.quiet && !q.format.meta() {
 		return
 	}
 	var te textError

@@ -28,6 +28,7 @@ type Config struct {
 	Handler Handler
 	// FlushAll makes everything absent at a moment (milliseconds since 1970);
 	// one that has passed means now. It returns when that is done or written down.
+	// An error other than NotApplied leaves that in doubt.
 	FlushAll func(at int64) error
 	// Stats is the node's part of a section of the command stats; false: there
 	// is no such section.
@@ -47,6 +48,14 @@ type Config struct {
 
 // Stat is a line of the command stats.
 type Stat struct{ Name, Value string }
+
+// NotApplied is the error of what has certainly not happened.
+type NotApplied struct{ Err error }
+
+func (e NotApplied) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error that it was made of.
+func (e NotApplied) Unwrap() error { return e.Err }
 
 // Server serves memcached clients. Use New.
 type Server struct {

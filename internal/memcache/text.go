@@ -1,6 +1,8 @@
 package memcache
 
 import (
+	"errors"
+
 	"unkai"
 )
 
@@ -260,9 +262,14 @@ func (c *conn) flushAll(rest []byte) func() {
 	return func() {
 		c.count[cmdFlush]++
 		if err := c.s.cfg.FlushAll(at); err != nil {
-			c.s.cfg.Log.Error("flush_all failed", "err", err)
+			res := unkai.Result{Status: unkai.InDoubt, Err: err}
+			if none := (NotApplied{}); errors.As(err, &none) {
+				res = unkai.Result{Status: unkai.Failed, Err: none.Err}
+			} else {
+				c.s.cfg.Log.Error("flush_all failed", "err", err)
+			}
 			if !quiet {
-				c.fail(&request{}, &unkai.Result{Status: unkai.InDoubt, Err: err})
+				c.fail(&request{}, &res)
 			}
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"unkai"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
 	"unkai/internal/node/pace"
@@ -22,15 +21,16 @@ func TestQuietForAMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := func() *topology.Topology { return &top }
-		n := &Node{id: 1, pacer: &pace.Pacer{Now: func() int64 { return time.Now().UnixMilli() }, Moving: func() bool { return false }}}
+		n := &Node{id: 1, cfg: Config{Now: func() int64 { return time.Now().UnixMilli() }}, pacer: &pace.Pacer{Now: func() int64 { return time.Now().UnixMilli() }, Moving: func() bool { return false }}}
+		n.jobs = n.newJobs()
 		says := func() bool {
 			return n.settled(top.Epoch, &antientropy.Mover{Self: 1, Topology: now}).Clients
 		}
-		s := &steward{n: n, joined: map[unkai.NodeID]time.Time{}, silent: map[unkai.NodeID]time.Time{}}
+		const look = 250 * time.Millisecond
 		sleep := func(d time.Duration) {
-			for ; d > 0; d -= stewardLooks {
-				s.watch(&top)
-				time.Sleep(stewardLooks)
+			for ; d > 0; d -= look {
+				n.looks(&top, false)
+				time.Sleep(look)
 			}
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -46,7 +46,7 @@ func TestQuietForAMoment(t *testing.T) {
 			b := n.pacer.Latencies.Begin(true)
 			time.Sleep(10 * time.Millisecond)
 			n.pacer.Latencies.End(b)
-			s.watch(&top)
+			n.looks(&top, false)
 		}
 		sleep(turnCalm / 2)
 		if n.paced().Told > 0 || !says() {

@@ -9,20 +9,11 @@ import (
 	"sync/atomic"
 
 	"unkai"
-	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
 	"unkai/internal/node/gateway"
 	"unkai/internal/node/replica"
 	"unkai/internal/peer"
 )
-
-// topology is the present one; nil before there is one.
-func (n *Node) topology() *topology.Topology {
-	if m := n.managerRef.Load(); m != nil {
-		return m.Topology()
-	}
-	return nil
-}
 
 func (n *Node) openedMover() *antientropy.Mover {
 	n.mu.Lock()
@@ -89,7 +80,7 @@ func (n *Node) openPeers() error {
 	n.network.Handle(peer.Repair, &n.repairs)
 	// Who is let in may ask at once: the book has to be there.
 	var err error
-	n.book, err = openBook(n.dir.file(bookFile), n.id, func(id unkai.NodeID, addr string) {
+	n.book, err = n.dir.Book(func(id unkai.NodeID, addr string) {
 		if id != n.id {
 			n.network.Know(id, addr)
 		}

@@ -10,6 +10,7 @@ import (
 	"unkai"
 	"unkai/internal/core/ring"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/jobs"
 	"unkai/internal/peer"
 	"unkai/internal/store"
 )
@@ -113,15 +114,14 @@ const (
 	minMemory         = 8 << 20
 	minValue          = 1 << 10
 	minRequestTimeout = 10 * time.Millisecond
-	minAutoReplace    = topology.MinAutoReplace * time.Millisecond
+	minAutoReplace    = jobs.MinAutoReplace
 )
 
 // The most that is sensible.
 const (
 	maxWeight = topology.MaxWeight
-	maxZone   = 64
 
-	maxAutoReplace = 365 * 24 * time.Hour
+	maxAutoReplace = jobs.MaxAutoReplace
 )
 
 // Validate says everything that is wrong with c.
@@ -137,7 +137,9 @@ func (c *Config) Validate() error {
 		bad(err != nil, "join: %q is not HOST:PORT, the --peer address of a node", addr)
 	}
 	bad(c.Weight < 1 || c.Weight > maxWeight, "weight: %d is not from 1 to %d", c.Weight, maxWeight)
-	bad(len(c.Zone) > maxZone, "zone: longer than %d bytes", maxZone)
+	if err := topology.CheckZone(c.Zone); err != nil {
+		errs = append(errs, fmt.Errorf("zone: %w", err))
+	}
 	bad(c.Attach != Auto && c.Attach != Manual, "attach: %q is neither %q nor %q", c.Attach, Auto, Manual)
 	bad(c.AutoReplace != 0 && (c.AutoReplace < minAutoReplace || c.AutoReplace > maxAutoReplace), "auto-replace: %v is not from %v to %v; 0 for never", c.AutoReplace, minAutoReplace, maxAutoReplace)
 	bad(c.Data == "", "data: name a directory")

@@ -12,25 +12,31 @@ import (
 	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
+	"unkai/internal/node/directory"
+	"unkai/internal/node/steward"
 )
 
 // control is a question between nodes that is not about data, or its answer:
 // one field is set.
 type control struct {
-	Hello   *hello   `json:"hello,omitempty"`
-	Join    *join    `json:"join,omitempty"`
-	Settled *settled `json:"settled,omitempty"`
-	Load    *load    `json:"load,omitempty"`
-	Repair  *repair  `json:"repair,omitempty"`
-	Pace    *paced   `json:"pace,omitempty"`
+	Hello   *hello           `json:"hello,omitempty"`
+	Join    *join            `json:"join,omitempty"`
+	Settled *steward.Settled `json:"settled,omitempty"`
+	Load    *load            `json:"load,omitempty"`
+	Repair  *repair          `json:"repair,omitempty"`
+	Pace    *paced           `json:"pace,omitempty"`
 }
 
 // hello tells what a node knows of where the others are and which topology is
 // the newest. The answer is the other's.
 type hello struct {
-	Epoch unkai.Epoch        `json:"epoch"`
-	Book  map[string]address `json:"book"`
-	Full  bool               `json:"full,omitempty"` // its store refuses growth
+	Epoch unkai.Epoch                  `json:"epoch"`
+	Book  map[string]directory.Address `json:"book"`
+	Full  bool                         `json:"full,omitempty"` // its store refuses growth
+	// Run is of its process, and Serves whether that serves already, and still; nil: it is
+	// of an earlier build, which does not say.
+	Run    uint64 `json:"run,omitempty"`
+	Serves *bool  `json:"serves,omitempty"`
 	// Prospects are what it will do by itself, if it is the steward.
 	Prospects []admin.Prospect `json:"prospects,omitempty"`
 	// Clients are connected to it.
@@ -46,40 +52,18 @@ type join struct {
 	Never    string             `json:"never,omitempty"`
 }
 
-// settled asks which buckets on their way a node has settled, and what it has
-// forgotten of those that it holds no more. The answer is of the epoch that is
-// asked for.
-type settled struct {
-	Epoch   unkai.Epoch    `json:"epoch"`
-	Buckets []unkai.Bucket `json:"buckets"`
-	Bytes   []int64        `json:"bytes"` // of each of them; less than none: not counted
-	Forgot  []unkai.Bucket `json:"forgot,omitempty"`
-	Clients bool           `json:"clients,omitempty"` // wait at that node, or did a moment ago
-}
-
-func (n *Node) settled(e unkai.Epoch, m *antientropy.Mover) *settled {
-	s := &settled{Epoch: e, Forgot: m.Forgot(), Clients: n.crowded()}
+// settled is what this node has settled at an epoch, and forgotten.
+func (n *Node) settled(e unkai.Epoch, m *antientropy.Mover) *steward.Settled {
+	s := &steward.Settled{Epoch: e, Forgot: m.Forgot(), Clients: n.crowded()}
 	s.Buckets, s.Bytes = m.Settled()
 	return s
 }
 
-// load asks how a node is. The answer says so.
-type load struct {
-	State  string `json:"state"` // "" when it serves
-	Items  int64  `json:"items"`
-	Bytes  int64  `json:"bytes"`
-	Used   int64  `json:"used"`
-	Limit  int64  `json:"limit"`
-	Conns  int64  `json:"connections"`
-	Epoch  uint32 `json:"epoch"`
-	Listen string `json:"listen"`
-	HTTP   string `json:"http"`
-	// Away are the nodes that this one cannot reach.
-	Away []unkai.NodeID `json:"away,omitempty"`
-}
-
 // changeLimit is how long a node tries to have a change of the topology decided.
 const changeLimit = 10 * time.Second
+
+// errNothing: the topology is as it should be.
+var errNothing = errors.New("nothing to change")
 
 // serveControl answers another node.
 func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) {
@@ -89,7 +73,7 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 	}
 	switch {
 	case q.Hello != nil:
-		if err := n.greeted(from, q.Hello); errors.Is(err, errOlder) {
+		if err := n.greeted(from, q.Hello); errors.Is(err, directory.ErrOlder) {
 			n.outlived(err)
 		} else if err != nil {
 			return nil, err
@@ -132,8 +116,11 @@ func (n *Node) serveControl(from unkai.NodeID, question []byte) ([]byte, error) 
 // admit has a node recognised.
 func (n *Node) admit(j *join) (*topology.Topology, error) {
 	node := j.Node
-	if node.ID == 0 || node.Weight < 1 || node.Weight > maxWeight || len(node.Zone) > maxZone {
-		return nil, fmt.Errorf("a node that joins needs an id, a weight from 1 to %d, and a zone of at most %d bytes", maxWeight, maxZone)
+	if node.ID == 0 || node.Weight < 1 || node.Weight > maxWeight {
+		return nil, fmt.Errorf("a node that joins needs an id, and a weight from 1 to %d", maxWeight)
+	}
+	if err := topology.CheckZone(node.Zone); err != nil {
+		return nil, fmt.Errorf("a node that joins: %w", err)
 	}
 	if top := n.topology(); top == nil {
 		return nil, fmt.Errorf("this node is not a member itself yet")
@@ -157,9 +144,10 @@ func (n *Node) admit(j *join) (*topology.Topology, error) {
 }
 
 func (n *Node) hello() *hello {
-	h := &hello{Book: n.book.all(), Full: n.isFull(n.id), Clients: n.guestsOf(n.id)}
+	serves := n.ready()
+	h := &hello{Book: n.book.All(), Full: n.isFull(n.id), Run: n.network.Run(n.id), Serves: &serves, Clients: n.guestsOf(n.id)}
 	if top := n.topology(); top != nil {
-		maps.DeleteFunc(h.Book, func(id string, _ address) bool { return strange(top, n.id, id) })
+		maps.DeleteFunc(h.Book, func(id string, _ directory.Address) bool { return strange(top, n.id, id) })
 		h.Epoch, h.Prospects = top.Epoch, n.prospects.of(n.id)
 	}
 	return h
@@ -193,10 +181,11 @@ func (n *Node) noteFull(id unkai.NodeID, full bool) {
 // greeted learns from another node's hello.
 func (n *Node) greeted(from unkai.NodeID, h *hello) error {
 	n.noteFull(from, h.Full)
+	n.sight.said(from, h.word(n.network.Run(from)))
 	n.foretell(from, h.Prospects)
 	n.noteGuests(from, h.Clients)
 	if top := n.topology(); top != nil && h.Epoch > top.Epoch {
 		n.behind(from)
 	}
-	return n.book.learn(h.Book)
+	return n.book.Learn(h.Book)
 }

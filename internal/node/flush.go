@@ -8,6 +8,7 @@ import (
 
 	"unkai"
 	"unkai/internal/core/topology"
+	"unkai/internal/memcache"
 	"unkai/internal/node/manager"
 )
 
@@ -15,7 +16,7 @@ import (
 // node can read or write under an earlier topology any more.
 func (n *Node) flush(at int64) error {
 	if n.network.waits.Load() {
-		return errUnvouched
+		return memcache.NotApplied{Err: errUnvouched}
 	}
 	if err := n.manager.Flush(at); err != nil {
 		return err
@@ -41,10 +42,12 @@ func (n *Node) heard(ctx context.Context, top *topology.Topology) (heard []unkai
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	h := n.hello() // a whole one: the others go by all that it says
+	h.Book = nil
 	for _, m := range top.Nodes {
 		wg.Go(func() {
 			if m.ID != n.id {
-				a, err := n.askControl(ctx, m.ID, control{Hello: &hello{Epoch: top.Epoch}})
+				a, err := n.askControl(ctx, m.ID, control{Hello: h})
 				if err != nil || a.Hello == nil || a.Hello.Epoch < top.Epoch {
 					return
 				}

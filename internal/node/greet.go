@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"unkai"
+	"unkai/internal/node/directory"
 )
 
 const (
@@ -40,7 +41,9 @@ func (n *Node) greet(ctx context.Context) {
 				n.try(slots, func() {
 					ctx, cancel := context.WithTimeout(ctx, answerLimit)
 					defer cancel()
-					if id, err := n.network.Introduce(ctx, addr); err == nil && id != n.id {
+					id, err := n.network.Introduce(ctx, addr)
+					n.introduced(addr, err)
+					if err == nil && id != n.id {
 						n.greetOne(ctx, id, n.hello())
 					}
 				})
@@ -88,60 +91,11 @@ func (n *Node) greetOne(ctx context.Context, id unkai.NodeID, h *hello) {
 	if err != nil || a.Hello == nil {
 		return // it is not there now; its connection says so
 	}
-	if err := n.greeted(id, a.Hello); errors.Is(err, errOlder) {
+	if err := n.greeted(id, a.Hello); errors.Is(err, directory.ErrOlder) {
 		n.outlived(err)
 	} else if err != nil {
 		n.log.Warn("what another node knows could not be kept", "node", id.String(), "err", err)
 	} else if h.Book != nil && n.network.waits.Load() {
 		n.vouch(id)
-	}
-}
-
-// behind notes that another node has a newer topology.
-func (n *Node) behind(from unkai.NodeID) {
-	select {
-	case n.newer <- from:
-	default: // one is being fetched; if that is not new enough it will be noticed
-	}
-}
-
-const (
-	// fetchesAtOnce bounds from how many nodes a newer topology is fetched at once, and
-	// fetchAgain is after what time another one is asked: the first may be dead by now.
-	fetchesAtOnce = 4
-	fetchAgain    = 50 * time.Millisecond
-)
-
-// catchUp fetches newer topologies from nodes that have them.
-func (n *Node) catchUp(ctx context.Context) {
-	under, done := map[unkai.NodeID]bool{}, make(chan unkai.NodeID)
-	var last time.Time
-	for {
-		select {
-		case <-ctx.Done():
-			for range under {
-				<-done
-			}
-			return
-		case id := <-done:
-			delete(under, id)
-		case from := <-n.newer:
-			if under[from] || len(under) == fetchesAtOnce || len(under) > 0 && time.Since(last) < fetchAgain {
-				continue
-			}
-			under[from], last = true, time.Now()
-			go func() {
-				n.catch(ctx, from)
-				done <- from
-			}()
-		}
-	}
-}
-
-func (n *Node) catch(ctx context.Context, from unkai.NodeID) {
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	if err := n.manager.Catch(ctx, from); err != nil {
-		n.log.Debug("a newer topology could not be fetched", "node", from.String(), "err", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"unkai/internal/core/topology"
+	"unkai/internal/node/directory"
 )
 
 // joinRetry is how long a node waits before it asks again to be let in.
@@ -39,7 +40,7 @@ func (n *Node) join(ctx context.Context, again bool) (*topology.Topology, error)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return nil, errors.Join(ctx.Err(), err)
 		case <-time.After(joinRetry):
 		}
 	}
@@ -58,9 +59,9 @@ func (n *Node) joinAt(ctx context.Context, addr string, again bool) (*topology.T
 	if a, err := n.askControl(ctx, id, control{Hello: n.hello()}); err != nil {
 		return nil, err
 	} else if a.Hello != nil {
-		err := n.book.learn(a.Hello.Book)
-		if again && errors.Is(err, errOlder) { // its clock was ahead; it begins anew in any case
-			err = n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+		err := n.book.Learn(a.Hello.Book)
+		if again && errors.Is(err, directory.ErrOlder) { // its clock was ahead; it begins anew in any case
+			err = n.book.TellOwn(n.peerAddress(), n.cfg.Now())
 		}
 		if err != nil {
 			return nil, err

@@ -11,6 +11,7 @@ import (
 	"unkai/internal/admin"
 	"unkai/internal/core/command"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/jobs"
 	"unkai/internal/node/pace"
 )
 
@@ -146,7 +147,7 @@ func (n *Node) slowed(ctx context.Context, top *topology.Topology) (out []admin.
 	for i, m := range top.Nodes {
 		all[i] = m.ID
 	}
-	full := len(n.crammed(top)) > 0 // which refuses what it is brought, and is not slow
+	full := len(jobs.Crammed(top, n.isFull)) > 0 // which refuses what it is brought, and is not slow
 	for i, a := range n.askPace(ctx, all) {
 		if a != nil && a.Rate > 0 {
 			out = append(out, admin.Slowed{Node: all[i].String(), Rate: a.Rate, Strain: a.Strain, Disk: a.Slow && !full})

@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"unkai"
 	"unkai/internal/core/topology"
+	"unkai/internal/node/directory"
 	"unkai/internal/node/manager"
 )
 
@@ -29,7 +27,7 @@ const (
 // recall asks the others what they remember of this node, and notes whether its
 // directory is an older copy. A node that nobody has seen yet does not ask.
 func (n *Node) recall(ctx context.Context) error {
-	if _, err := os.Stat(string(n.dir.file(topologyFile))); err == nil {
+	if _, err := os.Stat(string(n.dir.Topology())); err == nil {
 		n.setState("asking other nodes what they remember of this one")
 		others := len(n.others()) + len(n.cfg.Join)
 		asked := others == 0 || n.askAround(ctx)
@@ -38,10 +36,10 @@ func (n *Node) recall(ctx context.Context) error {
 		} else if !asked {
 			n.log.Warn("no other node could be asked what it remembers of this one: it takes part when one has answered; if none is left, start it with --restored, once", "known", others)
 			n.network.waits.Store(true)
-			n.book.keepOwn()
+			n.book.KeepOwn()
 			return nil
 		}
-		if n.restored = n.book.older(); n.restored && n.cfg.Restored {
+		if n.restored = n.book.Older(); n.restored && n.cfg.Restored {
 			n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
 			n.restored = false
 		}
@@ -50,7 +48,7 @@ func (n *Node) recall(ctx context.Context) error {
 			return nil // it tells where it is when it has
 		}
 	}
-	return n.book.tellOwn(n.peerAddress(), n.since)
+	return n.book.TellOwn(n.peerAddress(), n.since)
 }
 
 // askAround asks the others what they remember, and reports whether any has answered.
@@ -71,7 +69,7 @@ func (n *Node) vouch(by unkai.NodeID) {
 	if !n.network.waits.Load() {
 		return
 	}
-	if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
+	if err := n.book.TellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
 		n.log.Warn("that this node is there could not be noted; it will be tried again", "err", err)
 		return
 	}
@@ -88,7 +86,7 @@ func (n *Node) outlived(err error) {
 		return
 	}
 	n.log.Warn("the data directory is an older copy, and this node goes on with it, as it was told to: what was acknowledged since may be lost", "data", n.cfg.Data)
-	if err := n.book.tellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
+	if err := n.book.TellOwn(n.peerAddress(), n.cfg.Now()); err != nil {
 		n.log.Warn("that this node is there could not be noted; it will be tried again", "err", err)
 	}
 }
@@ -128,7 +126,7 @@ func (n *Node) recallBy(ctx context.Context, who find) bool {
 	if err != nil || a.Hello == nil {
 		return false // it is not there, or not yet
 	}
-	if err := n.book.learn(a.Hello.Book); err != nil {
+	if err := n.book.Learn(a.Hello.Book); err != nil {
 		n.log.Warn("what another node knows could not be kept", "node", id.String(), "err", err)
 	}
 	return true
@@ -136,7 +134,7 @@ func (n *Node) recallBy(ctx context.Context, who find) bool {
 
 // others are the other nodes whose addresses are known, in the order of their ids.
 func (n *Node) others() []unkai.NodeID {
-	ids := slices.Sorted(maps.Keys(n.book.nodes()))
+	ids := slices.Sorted(maps.Keys(n.book.Nodes()))
 	return slices.DeleteFunc(ids, func(id unkai.NodeID) bool { return id == n.id })
 }
 
@@ -212,8 +210,8 @@ func (n *Node) reborn(ctx context.Context) error {
 			}
 			continue
 		}
-		if n.book.older() {
-			return errOlder
+		if n.book.Older() {
+			return directory.ErrOlder
 		}
 		n.vouch(n.id)
 	}
@@ -226,7 +224,7 @@ func (n *Node) reborn(ctx context.Context) error {
 		}
 		n.log.Warn("the managers could not yet be told that this node has lost what it held; it keeps trying", "err", err)
 		if !sleep(ctx, joinRetry) {
-			return err
+			return errors.Join(ctx.Err(), err)
 		}
 	}
 }
@@ -238,7 +236,7 @@ func (n *Node) heir() {
 	if m, ok := top.Node(n.id); !ok || m.State != topology.Recognised {
 		return
 	}
-	where := n.book.nodes()
+	where := n.book.Nodes()
 	for _, m := range top.Nodes {
 		if m.ID != n.id && m.State == topology.Attached && where[m.ID].Peer == n.peerAddress() && !n.alive(m.ID) {
 			n.log.Warn("this node is new and holds nothing, and another member was at its address before: if the disk of that one is lost, have this one take its place; if not, stop this one, and start that one with its own data directory",
@@ -258,73 +256,16 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// disown drops what an engine holds that is of an earlier time.
-func (n *Node) disown() error {
-	for b := range n.manager.Topology().Buckets {
-		bucket := unkai.Bucket(b)
-		some := n.engine.Floor(bucket) > 0
-		for range n.engine.Scan(bucket) { //nolint:errcheck // a damaged record is one too
-			some = true
-			break
-		}
-		if !some {
-			continue
-		}
-		if err := n.engine.Drop(bucket); err != nil {
-			return fmt.Errorf("drop what this node held in an earlier time: %w", err)
-		}
-	}
-	return nil
-}
-
-// marks is the file that remembers what the store was last marked with, so that a
-// store that was lost, or put back from an older copy, is not taken for the one
-// that made this node's promises.
-type marks struct{ file atomicFile }
-
-// last reads it; 0 for a new node.
-func (m marks) last() (uint64, error) {
-	text, err := m.file.Load()
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the mark of the store: %w", err)
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read the mark of the store: %s: %w", string(m.file), err)
-	}
-	return n, nil
-}
-
-// marked is an engine that can be marked.
-type marked interface {
-	Mark() uint64
-	SetMark(uint64) error
-}
-
-// set marks the store, and then notes it: so the store is never behind.
-func (m marks) set(e marked, n uint64) error {
-	if err := e.SetMark(n); err != nil {
-		return err
-	}
-	if err := m.file.Save([]byte(strconv.FormatUint(n, 10) + "\n")); err != nil {
-		return fmt.Errorf("note the mark of the store: %w", err)
-	}
-	return nil
-}
-
 // stillHere notes that this node is still there, where an old copy of its store or of its
 // directory will not have it.
 func (n *Node) stillHere() {
 	var err error
 	// Others compare what they remember with what this node told before this life.
 	if !n.network.waits.Load() {
-		err = n.book.tellOwn(n.peerAddress(), n.cfg.Now())
+		err = n.book.TellOwn(n.peerAddress(), n.cfg.Now())
 	}
-	if e, ok := n.engine.(marked); ok {
-		err = errors.Join(err, marks{n.dir.file(markFile)}.set(e, e.Mark()+1))
+	if e, ok := n.engine.(directory.Marked); ok {
+		err = errors.Join(err, n.dir.Mark().Set(e, e.Mark()+1))
 	}
 	if err != nil {
 		n.log.Warn("that this node is still there could not be noted", "err", err)

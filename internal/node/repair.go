@@ -12,6 +12,7 @@ import (
 	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
+	"unkai/internal/node/jobs"
 )
 
 // repair asks a node to compare buckets now, or how far it is with that. The answer
@@ -73,7 +74,7 @@ func (n *Node) renew(ctx context.Context, renewals []topology.Renewal) error {
 func (o operator) Repair(ctx context.Context, w admin.RepairWish) (admin.RepairRun, error) {
 	top := o.n.topology()
 	if top == nil {
-		return admin.RepairRun{}, errNoTopology
+		return admin.RepairRun{}, jobs.ErrNoTopology
 	}
 	q := repair{Begin: true}
 	if w.Bucket != nil {
@@ -101,7 +102,7 @@ func (o operator) Repair(ctx context.Context, w admin.RepairWish) (admin.RepairR
 func (o operator) Repaired(ctx context.Context, id string) (admin.RepairRun, error) {
 	top := o.n.topology()
 	if top == nil {
-		return admin.RepairRun{}, errNoTopology
+		return admin.RepairRun{}, jobs.ErrNoTopology
 	}
 	var q repair
 	if id != "" {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 type sight struct {
 	mu    sync.Mutex
 	trips map[unkai.NodeID]time.Duration // of greetings, smoothed
+	words map[unkai.NodeID]word          // what each has said last of whether it serves
 	leads atomic.Int64                   // since when it is the steward, in milliseconds since 1970; 0: it is not
 }
 
@@ -42,11 +44,11 @@ func (s *sight) of(nodes []topology.Node) []time.Duration {
 	for i, m := range nodes {
 		out[i] = s.trips[m.ID]
 	}
-	for id := range s.trips {
-		if !slices.ContainsFunc(nodes, func(m topology.Node) bool { return m.ID == id }) {
-			delete(s.trips, id)
-		}
+	gone := func(id unkai.NodeID) bool {
+		return !slices.ContainsFunc(nodes, func(m topology.Node) bool { return m.ID == id })
 	}
+	maps.DeleteFunc(s.trips, func(id unkai.NodeID, _ time.Duration) bool { return gone(id) })
+	maps.DeleteFunc(s.words, func(id unkai.NodeID, _ word) bool { return gone(id) })
 	return out
 }
 

@@ -7,7 +7,7 @@ import (
 // moreStats are the figures of the cluster that belong to the general section.
 func (n *Node) moreStats(add func(string, any)) {
 	top := n.manager.Topology()
-	s, o := admin.NewSurvival(top, n.here, n.isFull), n.operationCounts()
+	s, o := admin.NewSurvival(top, n.serves(top), n.isFull), n.operationCounts()
 	add("unkai_nodes_away", len(s.Away))
 	add("unkai_survives", s.Worst())
 	add("unkai_unavailable_buckets", s.Unavailable)
@@ -21,7 +21,7 @@ func (n *Node) moreStats(add func(string, any)) {
 // clusterStats is what the cluster does and survives.
 func (n *Node) clusterStats(add func(string, any)) {
 	top := n.manager.Topology()
-	s, d, o := admin.NewSurvival(top, n.here, n.isFull), n.deciding(top), n.operationCounts()
+	s, d, o := admin.NewSurvival(top, n.serves(top), n.isFull), n.deciding(top), n.operationCounts()
 	add("epoch", top.Epoch)
 	add("epoch_since", d.Since/1000)
 	add("nodes", len(top.Nodes))

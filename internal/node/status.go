@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"unkai/internal/admin"
+	"unkai/internal/node/jobs"
 	"unkai/internal/node/replica"
 )
 
@@ -15,7 +16,7 @@ func (n *Node) openAdmin() {
 	if n.http == nil {
 		return
 	}
-	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Operator: operator{n}, Listen: n.cfg.HTTP, Log: n.log})
+	n.admin = admin.New(admin.Config{Snapshot: n.snapshot, Cluster: survey{n}, Operator: n.Operator(), Listen: n.cfg.HTTP, Log: n.log})
 	n.side.Go(func() {
 		if err := n.admin.Serve(n.http); err != nil {
 			n.fail(fmt.Errorf("serve administration: %w", err))
@@ -63,24 +64,25 @@ func (n *Node) snapshot() admin.Snapshot {
 	if s.State = n.unready(); s.State != "" {
 		return s
 	}
+	s.Problem = n.problem()
 	top := n.manager.Topology()
 	self, _ := top.Node(n.id)
 	s.Zone = self.Zone
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
-	s.Job = n.describeJobs(top).Running
-	s.AutoReplace, s.Prospects = patience(top).Seconds(), n.foretold(top)
+	all := n.jobs.Describe(top)
+	s.Job, s.AutoReplace, s.Prospects = all.Running, all.AutoReplace, n.foretold(top)
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()
-	s.Survival, s.Links = admin.NewSurvival(top, n.here, n.isFull), n.links(top)
+	s.Survival, s.Links = admin.NewSurvival(top, n.serves(top), n.isFull), n.links(top)
 	s.Deciding, s.Operations = n.deciding(top), n.operationCounts()
 	s.Rounds = admin.Rounds{Shared: c.Shared, Expired: c.Expired, Retried: c.Retried, Timeouts: c.Timeouts}
 	s.Repair = n.repaired()
 	p := n.pacer.State()
 	s.Copying = admin.Copying{Speed: p.Speed, Limit: p.Rate, Strain: p.Strain}
 	if s.Job != nil && p.Rate > 0 {
-		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow && len(n.crammed(top)) == 0}}
+		s.Job.Slowed = []admin.Slowed{{Node: n.id.String(), Rate: p.Rate, Strain: p.Strain, Disk: p.Slow && len(jobs.Crammed(top, n.isFull)) == 0}}
 	}
 	return s
 }

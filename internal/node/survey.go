@@ -15,6 +15,7 @@ import (
 	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/coordinator"
+	"unkai/internal/node/jobs"
 	"unkai/internal/node/replica"
 )
 
@@ -24,46 +25,12 @@ const surveyLimit = time.Second
 // survey is what the side door is told of the cluster.
 type survey struct{ n *Node }
 
-var errNoTopology = errors.New("this node is not a member of a cluster yet")
-
-// load is how this node is.
-func (n *Node) load() *load {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	l := &load{State: n.state, Listen: addrOf(n.listen), HTTP: addrOf(n.http)}
-	if top := n.topology(); top != nil {
-		l.Epoch = uint32(top.Epoch)
-		if _, ok := top.Node(n.id); ok {
-			n.drained.note(top, n.id)
-		}
-		for _, m := range top.Nodes {
-			if !n.here(m.ID) {
-				l.Away = append(l.Away, m.ID)
-			}
-		}
-	}
-	if n.state == "" {
-		s := n.engine.Stats()
-		l.Items, l.Bytes, l.Used, l.Limit = s.Items, s.Bytes, s.Used, s.Limit
-		if s.Full {
-			l.State = "FULL: it refuses growth"
-		}
-		if n.network.waits.Load() {
-			l.State = "waits for another node to tell what it remembers of this one"
-		}
-		if n.memcache != nil {
-			l.Conns = n.memcache.Stats().Connections
-		}
-	}
-	return l
-}
-
 // Nodes implements admin.Cluster.
 func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	n := s.n
 	top := n.topology()
 	if top == nil {
-		return admin.Nodes{}, errNoTopology
+		return admin.Nodes{}, jobs.ErrNoTopology
 	}
 	out := admin.Nodes{
 		Cluster: fmt.Sprintf("%016x", top.Cluster), Epoch: uint32(top.Epoch), Buckets: top.Buckets, Moving: top.Moving(),
@@ -73,10 +40,11 @@ func (s survey) Nodes(ctx context.Context) (admin.Nodes, error) {
 	for _, id := range top.Managers {
 		out.Managers = append(out.Managers, id.String())
 	}
-	out.Survival = admin.NewSurvival(top, n.here, n.isFull)
+	out.Survival = admin.NewSurvival(top, n.serves(top), n.isFull)
 	out.Survives, out.Unavailable = out.Survival.Worst(), out.Survival.Unavailable
-	out.Job, out.AutoReplace = n.describeJobs(top).Running, patience(top).Seconds()
-	where := n.book.nodes()
+	all := n.jobs.Describe(top)
+	out.Job, out.AutoReplace = all.Running, all.AutoReplace
+	where := n.book.Nodes()
 	ctx, cancel := context.WithTimeout(ctx, surveyLimit)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -128,6 +96,7 @@ func (n *Node) fillLoad(ctx context.Context, id unkai.NodeID, node *admin.Node) 
 	}
 	node.Alive = true
 	node.Listen, node.HTTP, node.Epoch, node.Problem = l.Listen, l.HTTP, l.Epoch, l.State
+	node.Store, node.Sync = l.Store, l.Sync
 	node.Items, node.Bytes, node.Used, node.Limit, node.Connections = l.Items, l.Bytes, l.Used, l.Limit, l.Conns
 }
 
@@ -136,7 +105,7 @@ func (s survey) Locate(key []byte) (admin.Location, error) {
 	n := s.n
 	top := n.topology()
 	if top == nil {
-		return admin.Location{}, errNoTopology
+		return admin.Location{}, jobs.ErrNoTopology
 	}
 	if len(key) > unkai.MaxKeyLen {
 		return admin.Location{}, fmt.Errorf("%w: a key has at most %d bytes", admin.ErrBadRequest, unkai.MaxKeyLen)

@@ -43,6 +43,14 @@ func (v *vouched) Call(to unkai.NodeID, c *peer.Call) {
 // Alive implements peer.Network.
 func (v *vouched) Alive(id unkai.NodeID) bool { return !v.waits.Load() && v.Network.Alive(id) }
 
+// Run implements peer.Network.
+func (v *vouched) Run(id unkai.NodeID) uint64 {
+	if v.waits.Load() {
+		return 0
+	}
+	return v.Network.Run(id)
+}
+
 // Handle implements peer.Network.
 func (v *vouched) Handle(kind peer.Kind, h peer.Handler) {
 	if kind != peer.Control {

@@ -63,11 +63,13 @@ const (
 	yourself
 )
 
+// ErrOtherCluster says that a node belongs to another cluster than this one.
+var ErrOtherCluster = errors.New("another cluster")
+
 // A refused handshake.
 var (
 	errNotOurs      = errors.New("that does not speak our protocol")
 	errWrongVersion = errors.New("no common version of the protocol")
-	errWrongCluster = errors.New("another cluster")
 	errWrongNode    = errors.New("another node than expected is there")
 	errSameID       = errors.New("two nodes have the same id")
 	errYourself     = errors.New("that is this node itself")
@@ -151,7 +153,7 @@ func explain(v verdict, mine, theirs *hello) error {
 			errWrongVersion, mine.oldest, mine.newest, theirs.oldest, theirs.newest)
 	case wrongCluster:
 		return fmt.Errorf("%w: this node belongs to %016x, the other to %016x",
-			errWrongCluster, mine.cluster, theirs.cluster)
+			ErrOtherCluster, mine.cluster, theirs.cluster)
 	case wrongNode:
 		if mine.want == 0 { // the other has dialled
 			return fmt.Errorf("%w: it wants %s, and this is %s", errWrongNode, theirs.want, mine.self)

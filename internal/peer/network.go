@@ -94,6 +94,10 @@ type Network interface {
 	Call(to unkai.NodeID, c *Call)
 	// Alive judges a node by the connection to it, in well under a second.
 	Alive(unkai.NodeID) bool
+	// Run is which run of a node's process this node is connected to, a number that no two
+	// of a node share; 0: to none. Of this node itself it is the present one. What one run has
+	// said of itself need not be true of the next.
+	Run(unkai.NodeID) uint64
 	// Know says where a node is believed to be, and that its connection is
 	// wanted from now on. With an empty address it no longer is.
 	Know(id unkai.NodeID, addr string)

@@ -13,8 +13,9 @@ const maxCalls = 16 << 10
 // Calls may be put into it before it is connected.
 type outbound struct {
 	wire
-	port   *Port
-	unused int64 // ticks without a call after which it is given up; 0: never
+	port     *Port
+	unused   int64  // ticks without a call after which it is given up; 0: never
+	theirRun uint64 // set before it is up
 
 	// Guarded by wire.mu. A call's id is its slot and the slot's generation,
 	// so that an answer which comes too late finds nobody. Whoever takes a call

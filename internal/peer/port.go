@@ -128,16 +128,22 @@ func (p *Port) Call(to unkai.NodeID, c *Call) {
 }
 
 // Alive reports whether this node is connected to that one.
-func (p *Port) Alive(id unkai.NodeID) bool {
+func (p *Port) Alive(id unkai.NodeID) bool { return p.Run(id) != 0 }
+
+// Run is which run of a node is connected; see Network.
+func (p *Port) Run(id unkai.NodeID) uint64 {
 	if id == p.cfg.Self {
-		return true
+		return p.run
 	}
 	r := (*p.peers.Load())[id]
 	if r == nil {
-		return false
+		return 0
 	}
 	o := r.small.Load()
-	return o != nil && o.up.Load()
+	if o == nil || !o.up.Load() {
+		return 0
+	}
+	return o.theirRun
 }
 
 // Know says where a node is; see Network.

@@ -135,6 +135,7 @@ func (r *remote) carry(o *outbound, at *atomic.Pointer[outbound], l lane) time.D
 	if err == nil {
 		r.connected(addr)
 		o.mine, o.theirs = c.mine.cluster, c.theirs.cluster
+		o.theirRun = c.theirs.run
 		at.Store(o)
 		stop := context.AfterFunc(r.ctx, func() { o.abort(errStopped) })
 		err = o.run(c.Conn, o.read)

@@ -47,7 +47,7 @@ func (w *wire) watch(ticks int64, cluster uint64) {
 	}
 	err := w.judge(ticks)
 	if err == nil && w.mine != cluster && w.theirs != cluster {
-		err = errWrongCluster
+		err = ErrOtherCluster
 	}
 	if err != nil {
 		w.abort(err)

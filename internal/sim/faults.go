@@ -1,13 +1,8 @@
 package sim
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
-
-	"unkai"
 )
 
 // faults has something go wrong every few seconds.
@@ -56,16 +51,17 @@ func (w *World) fault() {
 		{"clock", 8, func() { w.turnClock(h) }},
 		{"join", 8, func() { w.join(w.chance(500)) }},
 		{"backup", 8, func() { w.backUp(h) }},
-		{"restore", 14, func() { w.soon("restore", 20, w.restore) }},
+		{"restore", 14, func() { w.soon("restore", 40, w.restore) }},
 		{"half", 3, func() {
 			if !w.cfg.Memory {
 				w.half()
 			}
 		}},
-		{"amnesia", 10, func() { w.soon("amnesia", 10, func() bool { return w.forget(h) }) }},
+		{"amnesia", 10, func() { w.soon("amnesia", 60, func() bool { return w.forget(h) }) }},
 		{"damage", 14, func() { w.spoil(h) }},
 		{"flush", map[bool]int{true: 15}[w.cfg.Flush], func() { w.flush(h) }},
 		{"full", 6, func() { w.fill(h) }},
+		{"bereave", map[bool]int{true: 10}[w.cfg.AutoReplace > 0], func() { w.soon("bereave", 20, w.bereave) }},
 	}
 	all := 0
 	for i := range kinds {
@@ -111,26 +107,22 @@ func (w *World) powerCut() {
 	}
 }
 
-// copied is an old copy of all that a host keeps.
-type copied struct {
-	dir  string
-	disk *Disk
-	id   unkai.NodeID
-	at   time.Time
-}
-
-// backUp copies what a host keeps, which may be running.
-func (w *World) backUp(h *host) {
-	if h.endpoint == nil || w.cfg.Memory {
-		return
+// half ends half of the nodes at one moment.
+func (w *World) half() {
+	n := 0
+	for _, h := range w.hosts {
+		if h.endpoint != nil {
+			n++
+		}
 	}
-	h.copies++
-	c := copied{filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.copy%d", h.number, h.copies)), h.engine.Durable(), h.endpoint.id, time.Now()}
-	if err := inherit(h.dir, c.dir); err != nil {
-		w.fail(err)
-		return
+	n = (n + 1) / 2
+	for _, i := range w.bus.rng.Perm(len(w.hosts)) {
+		if h := w.hosts[i]; h.endpoint != nil && n > 0 {
+			n--
+			w.crash(h)
+			w.restart(h, 10*time.Second)
+		}
 	}
-	h.copy = c
 }
 
 // soon tries something again, a number of times, until it could be done.
@@ -138,70 +130,6 @@ func (w *World) soon(name string, tries int, do func() bool) {
 	if !do() && tries > 1 {
 		w.before(500*time.Millisecond, name, func() { w.soon(name, tries-1, do) })
 	}
-}
-
-// restore puts an old copy in the place of what a host keeps, if there is one. The node
-// finds out, if others have heard of it since and can be asked: that is its promise.
-func (w *World) restore() bool {
-	const age = 15 * time.Second
-	i := slices.IndexFunc(w.hosts, func(h *host) bool {
-		return h.endpoint != nil && h.copy.id == h.endpoint.id && time.Since(h.copy.at) >= age
-	})
-	if i < 0 || slices.ContainsFunc(w.hosts, (*host).stalled) || !w.mayLose() {
-		return false
-	}
-	h := w.hosts[i]
-	w.logf("RESTORED host %d to what it was at %v", h.number, h.copy.at)
-	w.note("restored")
-	w.lost = true
-	w.mend()
-	w.crash(h)
-	h.dir, h.disk = h.copy.dir, h.copy.disk
-	h.copy = copied{}
-	w.start(h)
-	return true
-}
-
-// forget empties a host's directory and disk, but for the file that says who it is.
-func (w *World) forget(h *host) bool {
-	stalled := slices.ContainsFunc(w.hosts, (*host).stalled)
-	// Others do not let it in while its clock is behind what they remember of it.
-	if h.endpoint == nil || w.cfg.Memory || stalled || !w.mayLose() {
-		return false
-	}
-	w.lost = true
-	w.mend()
-	w.empty(h)
-	return true
-}
-
-// empty begins a host's next life with nothing but who it is.
-func (w *World) empty(h *host) {
-	w.logf("EMPTIED host %d", h.number)
-	w.note("emptied")
-	w.crash(h)
-	dir := filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.%d.empty", h.number, h.life))
-	if err := keep(h.dir, dir, "node"); err != nil {
-		w.fail(err)
-		return
-	}
-	h.dir, h.disk, h.copy = dir, &Disk{Lies: w.cfg.Lies}, copied{}
-	w.start(h)
-}
-
-// keep makes a directory that has one file of another.
-func keep(from, to, name string) error {
-	what, err := os.ReadFile(filepath.Join(from, name))
-	if err != nil {
-		return fmt.Errorf("read who a node is: %w", err)
-	}
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return fmt.Errorf("make an empty directory: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(to, name), what, 0o600); err != nil {
-		return fmt.Errorf("keep who a node is: %w", err)
-	}
-	return nil
 }
 
 // stall holds up everything that a host sends and receives, for so long at most.
@@ -268,7 +196,7 @@ func (w *World) turnClock(h *host) {
 // join starts a host that has never been there. If manual it gets its share from an
 // operator, and else by itself.
 func (w *World) join(manual bool) {
-	if i := slices.IndexFunc(w.hosts, func(h *host) bool { return h.life == 0 || h.empty }); i >= 0 {
+	if i := slices.IndexFunc(w.hosts, (*host).unused); i >= 0 {
 		w.hosts[i].manual = manual
 		w.start(w.hosts[i])
 	}

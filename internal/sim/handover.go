@@ -50,6 +50,7 @@ type handOver struct {
 	came  map[string]bool
 	done  bool
 	drops int
+	job   int // that it is about, where any will do
 }
 
 // Numbers of questions between nodes, as internal/node/antientropy has them. Were they
@@ -99,11 +100,17 @@ func (w *World) handOver() {
 // watch sees to it that the deed is done when the step has come.
 func (w *World) watch(e *event) {
 	h := w.hand
-	if h == nil || h.done {
+	if h == nil || h.done && h.Job != "" {
 		return
 	}
 	top := w.newest()
 	if top == nil {
+		return
+	}
+	if h.Job == "" && top.Job != nil && top.Job.ID != h.job {
+		w.again(h, top.Job.ID)
+	}
+	if h.done {
 		return
 	}
 	any, all := set{}, set{joining: true, leaving: true}
@@ -140,6 +147,15 @@ func (w *World) watch(e *event) {
 	if !h.came["switched"] {
 		h.drops = w.drops()
 	}
+}
+
+// again has another deed done at another step, of a job that has just begun.
+func (w *World) again(h *handOver, job int) {
+	if h.done {
+		h.Step, h.Deed, h.done = Steps[w.bus.rng.IntN(len(Steps))], Deeds[w.bus.rng.IntN(len(Deeds))], false
+	}
+	h.job = job
+	clear(h.came)
 }
 
 // set is in which steps buckets are, as far as a node knows.
@@ -223,24 +239,6 @@ func (w *World) victim(deed string, top *topology.Topology) *host {
 		}
 	}
 	return w.hosts[w.bus.rng.IntN(len(w.hosts))]
-}
-
-// half ends half of the nodes at one moment.
-func (w *World) half() {
-	n := 0
-	for _, h := range w.hosts {
-		if h.endpoint != nil {
-			n++
-		}
-	}
-	n = (n + 1) / 2
-	for _, i := range w.bus.rng.Perm(len(w.hosts)) {
-		if h := w.hosts[i]; h.endpoint != nil && n > 0 {
-			n--
-			w.crash(h)
-			w.restart(h, 10*time.Second)
-		}
-	}
 }
 
 // errUnclean: an operator who asked for a second job was told something else than that

@@ -92,6 +92,6 @@ func (w *World) removed(h *host, gone chan struct{}) {
 	close(gone)
 	h.cancel()
 	h.node, h.gone, h.empty, h.dir = nil, nil, true, ""
-	h.disk = &Disk{Lies: w.cfg.Lies}
+	h.disk = w.blank()
 	w.judge()
 }

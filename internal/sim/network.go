@@ -28,11 +28,12 @@ type endpoint struct {
 	host     *host
 	id       unkai.NodeID
 	addr     string
+	run      uint64 // which life of its host
 	handlers [8]peer.Handler
 
 	mu      sync.Mutex
 	known   map[unkai.NodeID]string
-	up      map[unkai.NodeID]bool // as this one judges its connections
+	up      map[unkai.NodeID]uint64 // the runs it is connected to, as it judges that; 0: to none
 	dead    bool
 	pending []*call // in the order in which they were sent
 }
@@ -53,6 +54,16 @@ func (e *endpoint) Handle(k peer.Kind, h peer.Handler) { e.handlers[k] = h }
 
 // Alive implements peer.Network.
 func (e *endpoint) Alive(id unkai.NodeID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.up[id] != 0
+}
+
+// Run implements peer.Network.
+func (e *endpoint) Run(id unkai.NodeID) uint64 {
+	if id == e.id {
+		return e.run
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.up[id]
@@ -86,7 +97,9 @@ func (e *endpoint) Introduce(ctx context.Context, addr string) (unkai.NodeID, er
 				}
 				e.mu.Lock()
 				e.known[o.id] = addr
-				e.up[o.id] = o != e
+				if o != e {
+					e.up[o.id] = o.run
+				}
 				e.mu.Unlock()
 				told <- answer{id: o.id}
 				return
@@ -106,7 +119,7 @@ func (e *endpoint) Introduce(ctx context.Context, addr string) (unkai.NodeID, er
 // Call implements peer.Network.
 func (e *endpoint) Call(to unkai.NodeID, c *peer.Call) {
 	e.mu.Lock()
-	down := e.dead || !e.up[to]
+	down := e.dead || e.up[to] == 0
 	e.mu.Unlock()
 	if down {
 		c.Err = peer.ErrDown
@@ -222,71 +235,6 @@ func (e *endpoint) lost(to unkai.NodeID) {
 		if q.to == to || e.dead {
 			e.w.bus.after(0, &event{name: "lost", from: e.id, to: to, do: func() { e.end(q, nil, peer.ErrLost) }})
 		}
-	}
-}
-
-// endpointOf finds the present life of a node.
-func (w *World) endpointOf(id unkai.NodeID) *endpoint {
-	for _, h := range w.hosts {
-		if h.endpoint != nil && h.endpoint.id == id {
-			return h.endpoint
-		}
-	}
-	return nil
-}
-
-// connected reports whether a connection between two endpoints works.
-func (w *World) connected(a, b *endpoint) bool {
-	i, j := a.host.number, b.host.number
-	return !a.dead && !b.dead && !a.host.stalled() && !b.host.stalled() && !w.cut[i][j] && !w.cut[j][i]
-}
-
-// judge has every endpoint notice, after a while, which of its connections work.
-func (w *World) judge() {
-	for _, h := range w.hosts {
-		e := h.endpoint
-		if e == nil || e.dead {
-			continue
-		}
-		e.mu.Lock()
-		others := make([]unkai.NodeID, 0, len(e.known))
-		for id := range e.known {
-			others = append(others, id)
-		}
-		e.mu.Unlock()
-		slices.Sort(others)
-		for _, id := range others {
-			if id == e.id || w.works(e, id) == e.Alive(id) {
-				continue
-			}
-			wait := time.Duration(50+w.bus.rng.IntN(250)) * time.Millisecond // until it is connected again
-			if e.Alive(id) {
-				wait = time.Duration(400+w.bus.rng.IntN(100)) * time.Millisecond // without a sign of life
-				if o := w.endpointOf(id); o == nil || o.dead {
-					wait = w.delay() // its system says so
-				}
-			}
-			w.bus.after(wait, &event{name: "notice", from: e.id, to: id, do: func() { w.notice(e, id) }})
-		}
-	}
-}
-
-func (w *World) works(e *endpoint, id unkai.NodeID) bool {
-	o := w.endpointOf(id)
-	e.mu.Lock()
-	addr := e.known[id]
-	e.mu.Unlock()
-	return o != nil && o.addr == addr && w.connected(e, o)
-}
-
-func (w *World) notice(e *endpoint, id unkai.NodeID) {
-	works := w.works(e, id)
-	e.mu.Lock()
-	was := e.up[id]
-	e.up[id] = works
-	e.mu.Unlock()
-	if was && !works {
-		e.lost(id)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"unkai"
 	"unkai/internal/admin"
 	"unkai/internal/core/topology"
 )
@@ -52,8 +53,10 @@ func (w *World) order(top *topology.Topology) {
 	case top.Job == nil:
 		w.begin(w.draw(top))
 	case what < 10:
+		lead := w.leader(top)
 		w.give(admin.Order{Do: "pause"})
-		w.bus.after(w.upTo(pausing), &event{name: "go on", do: w.resume})
+		w.before(w.upTo(watching), "depose", func() { w.depose(lead) })
+		w.bus.after(w.upTo(pausing), &event{name: "go on", do: func() { w.resume(lead) }})
 	case what < 13:
 		w.give(admin.Order{Do: "cancel"})
 	case what < 22:
@@ -63,14 +66,19 @@ func (w *World) order(top *topology.Topology) {
 	}
 }
 
-// resume lets a job that is paused go on, and comes back until it does.
-func (w *World) resume() {
+// resume lets a job that is paused go on, and comes back until it does. It was paused
+// while a node led it.
+func (w *World) resume(lead unkai.NodeID) {
 	top := w.newest()
 	if top != nil && (top.Job == nil || !top.Job.Paused) {
 		return
 	}
+	if top != nil && lead != 0 && w.leader(top) != lead {
+		w.did("paused across a change of lead")
+		lead = 0 // it is noted
+	}
 	w.give(admin.Order{Do: "resume"})
-	w.bus.after(watching, &event{name: "go on", do: w.resume})
+	w.bus.after(watching, &event{name: "go on", do: func() { w.resume(lead) }})
 }
 
 // intent is a job as an operator thinks of it: its name, and one of each of these nodes.
@@ -104,7 +112,7 @@ func (w *World) draw(top *topology.Topology) intent {
 	intents := []intent{
 		{"nothing", 8, admin.Wish{}, nil},
 		{"attach", 15, wish(topology.KindAttach), [][]topology.Node{without}},
-		{"detach", 10, wish(topology.KindDetach), [][]topology.Node{living}},
+		{"detach", 10 + 80*min(len(dead), 1), wish(topology.KindDetach), [][]topology.Node{living}},
 		{"detach dead", 30, wish(topology.KindDetach), [][]topology.Node{dead}},
 		{"replace", 30, wish(topology.KindReplace), [][]topology.Node{living, manual}},
 		{"replace dead", 60, wish(topology.KindReplace), [][]topology.Node{dead, manual}},
@@ -169,7 +177,9 @@ func (w *World) begin(in intent) {
 	if in.wish.Kind == "" {
 		return
 	}
+	in.wish.Force = w.chance(500) // what goes to a node that is down waits for it
 	var job admin.Job
+	dead := slices.ContainsFunc(w.newest().Attached(), func(n topology.Node) bool { return w.endpointOf(n.ID) == nil })
 	w.asked(in.wish, func(ctx context.Context, o admin.Operator) (err error) {
 		job, err = o.Begin(ctx, in.wish)
 		return err
@@ -179,6 +189,9 @@ func (w *World) begin(in intent) {
 			w.mu.Lock()
 			w.names[job.ID] = in.name
 			w.mu.Unlock()
+			if in.name == "detach" && dead {
+				w.did("drain while a node is down")
+			}
 		case errors.Is(err, admin.ErrConflict) && strings.Contains(err.Error(), "one at a time"):
 			w.did("refused, as one runs")
 		}

@@ -57,12 +57,12 @@ var mistakes = []mistake{
 	}}, []string{"-test.run", "^TestHandOver$/stall_leaving$", "-steps"}},
 	{"an old copy of a data directory is not noticed", 80, []edit{{
 		"internal/node/rebirth.go",
-		"if n.restored = n.book.older(); n.restored && n.cfg.Restored {",
+		"if n.restored = n.book.Older(); n.restored && n.cfg.Restored {",
 		"if n.restored {",
 	}}, []string{"-test.run", "^TestWorlds$", "-often", "backup,restore"}},
 	{"an emptied node goes on as the one it was", 60, []edit{{
-		"internal/node/node.go",
-		"top, err := n.join(ctx, !n.dir.created)",
+		"internal/node/topology.go",
+		"top, err := n.join(ctx, !n.dir.Created())",
 		"top, err := n.join(ctx, false)",
 	}}, nil},
 	{"a tombstone is purged after a time, without asking", 40, []edit{{
@@ -87,6 +87,16 @@ var mistakes = []mistake{
 			"	if route := r.topology().Route(b); r.member(route) && !route.Joining {\n		return nil",
 		},
 	}, nil},
+	{"records written together take the place of newer ones", 40, []edit{{
+		"internal/sim/bulk.go",
+		"	return !known && !full",
+		"	_ = known\n	return !full",
+	}}, nil},
+	{"what was left out of records written together counts as written", 40, []edit{{
+		"internal/node/replica/bulk.go",
+		"fit, a.left[:0], &store.Write{Done: a})",
+		"fit, a.left[:0], &store.Write{Done: a})[:0]",
+	}}, nil},
 	{"a bucket is switched before its keys were settled", 60, []edit{{
 		"internal/node/antientropy/work.go",
 		"	bytes, err := bring(ctx, b, since)",

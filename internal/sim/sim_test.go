@@ -91,7 +91,7 @@ func drawn(s uint64) sim.Config {
 	if r.IntN(3) == 0 {
 		cfg.AutoReplace = time.Duration(2+r.IntN(6)) * time.Second
 	}
-	if r.IntN(4) == 0 && !cfg.Memory { // where a crash in the midst of a move may be one too many
+	if r.IntN(3) == 0 && !cfg.Memory { // where a crash in the midst of a move may be one too many
 		cfg.HandOver = sim.HandOver{Step: sim.Steps[r.IntN(len(sim.Steps))], Deed: sim.Deeds[r.IntN(len(sim.Deeds))]}
 	}
 	return cfg
@@ -121,6 +121,9 @@ var least = map[string]int{
 	"attach: done": 10, "attach by itself: done": 40, "detach: done": 12, "detach dead: done": 4, "detach by itself: done": 5,
 	"replace: done": 15, "replace dead: done": 1, "weigh: done": 30, "rezone: done": 8, "rebalance: done": 5,
 	"attach: cancelled": 6, "detach: cancelled": 8, "detach dead: cancelled": 4, "replace: cancelled": 8,
+	"replace by itself: done": 2, "drain while a node is down": 4, "paused across a change of lead": 8,
+	"run of records": 500, "run of records cut short": 15, "fault: half": 12, "fault: emptied": 6, "fault: restored": 3,
+	"fault: spare takes over": 3, "fault: spare dies": 2,
 	"pause": 100, "resume": 100, "throttle": 100, "cancel": 40, "repair": 40, "refused, as one runs": 80,
 }
 
@@ -146,6 +149,9 @@ func TestWorlds(t *testing.T) {
 			t.Logf("%+v: %d answered, %d not applied, %d in doubt, %d events, faults %v, orders %v, %v", cfg, r.Answered, r.NotApplied, r.InDoubt, r.Events, r.Faults, r.Did, time.Since(began))
 			for what, n := range r.Did {
 				did[what] += n
+			}
+			for what, n := range r.Faults {
+				did["fault: "+what] += n
 			}
 			judge(t, r, s)
 			if t.Failed() {

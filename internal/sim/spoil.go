@@ -61,7 +61,7 @@ func (e *Engine) Spoil(rng *rand.Rand, b unkai.Bucket, latent, apart bool) (key 
 		return ""
 	}
 	key = keys[rng.IntN(len(keys))]
-	if at, written := e.last[name(b, []byte(key))]; written && at >= e.base {
+	if e.unsynced[name(b, key)] > 0 {
 		return "" // it is about to give way
 	}
 	if _, ok := e.now.bucket(b).records[key]; !ok {

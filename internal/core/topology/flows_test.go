@@ -191,4 +191,20 @@ func TestPlanTellsOfTheStore(t *testing.T) {
 	if !slices.Equal(p.Roomless, []unkai.NodeID{12}) {
 		t.Errorf("%v have too little room", p.Roomless)
 	}
+	for _, test := range []struct {
+		bytes int64
+		limit int64
+		full  bool
+		want  []unkai.NodeID
+	}{
+		{16 << 20, 0, false, nil}, // no limit is known
+		{16 << 20, 0, true, []unkai.NodeID{12}},
+		{16 << 20, 1 << 40, true, []unkai.NodeID{12}},
+		{0, 0, true, []unkai.NodeID{12}}, // which takes what comes later
+	} {
+		loads := []topology.Load{{Node: 10, Alive: true, Bytes: test.bytes, Full: true}, {Node: 11, Alive: true, Bytes: test.bytes}, {Node: 12, Alive: true, Limit: test.limit, Full: test.full}}
+		if p, err = top.Plan(attach(12), loads); err != nil || !slices.Equal(p.Roomless, test.want) {
+			t.Errorf("%+v: %v have too little room, %v", test, p.Roomless, err)
+		}
+	}
 }

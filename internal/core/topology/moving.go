@@ -132,9 +132,11 @@ func (t *Topology) Arrived(b unkai.Bucket, settled []unkai.Seat) bool {
 }
 
 // Serves reports whether these seats are enough of a bucket's joining set to read
-// and write it there.
+// and write it there, and all among them that were not in the present one.
 func (t *Topology) Serves(b unkai.Bucket, present []unkai.Seat) bool {
-	return t.spareOf(t.Sets[b].Joining, func(s unkai.Seat) bool { return !slices.Contains(present, s) }) >= 0
+	s := &t.Sets[b]
+	away := func(seat unkai.Seat) bool { return !slices.Contains(present, seat) }
+	return t.spareOf(s.Joining, away) >= 0 && !slices.ContainsFunc(newcomers(s.Replicas, s.Joining), away)
 }
 
 // Proceed is the topology in which the buckets that have arrived are read at their joining

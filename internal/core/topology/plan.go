@@ -13,8 +13,10 @@ type Load struct {
 	Node  unkai.NodeID
 	Alive bool
 	Bytes int64 // keys and values
-	// Used is what they take, and Limit what they may take; 0: nobody knows.
+	// Used is what they take, and Limit what they may take; 0: nobody knows. Full says
+	// that nothing more may come, whatever the limit is.
 	Used, Limit int64
+	Full        bool
 }
 
 // Plan is what a change would do.
@@ -28,8 +30,8 @@ type Plan struct {
 	// are, before some bucket cannot be read and written.
 	Before, During, After int
 	Zones                 *ZoneSpan // nil: there are no zones
-	// Waiting are the buckets of which too few replicas are alive: they do not
-	// move until these are back. Stopped are those of them that can be read and
+	// Waiting are the buckets of which too few replicas are alive, or not all that are
+	// new to them: they do not move until these are back. Stopped are those of them that can be read and
 	// written now, and could not be on their way: as long as the nodes are seen to be
 	// gone they stay where they are (Turn).
 	Waiting, Stopped int
@@ -52,6 +54,7 @@ type Share struct {
 	Weight        int   // afterwards
 	Zone          string
 	Before, After int // replicas
+	Fresh         int // those that it does not hold yet
 	// Ideal is how many replicas a node of its weight should hold afterwards, and
 	// IdealBefore before.
 	Ideal, IdealBefore float64
@@ -162,6 +165,7 @@ func (p *Plan) shares(before, after *Topology, loads []Load, size func(unkai.Buc
 		}
 		for _, seat := range without(now, old) {
 			if s := at[seat]; s != nil {
+				s.Fresh++
 				s.BytesPeak += bytes
 			}
 		}
@@ -184,7 +188,7 @@ func (p *Plan) store(loads []Load) {
 			s.UsedAfter = max(0, l.Used+int64(each*float64(s.BytesAfter-s.BytesBefore)))
 		}
 		gains := max(1, each) * float64(s.BytesPeak-s.BytesBefore) // or what is compressed might not be so well there
-		if l.Limit > 0 && gains > 0 && float64(l.Used)+gains > float64(l.Limit) {
+		if l.Full && s.Fresh > 0 || l.Limit > 0 && gains > 0 && float64(l.Used)+gains > float64(l.Limit) {
 			p.Roomless = append(p.Roomless, s.Node)
 		}
 	}

@@ -17,13 +17,13 @@ func Away(loads []Load) (ids []unkai.NodeID) {
 }
 
 // survives is how many more nodes may fail before some bucket is without its
-// quorums, and how many buckets on their way are now.
+// quorums, and how many buckets on their way have none now, or wait for one that is new.
 func (t *Topology) survives(dead func(unkai.Seat) bool) (failures, waiting int) {
 	failures = math.MaxInt
 	for b := range t.Sets {
 		s := &t.Sets[b]
 		spare := t.spare(s, dead)
-		if len(s.Joining) > 0 && spare < 0 {
+		if len(s.Joining) > 0 && (spare < 0 || !t.arrives(s.Replicas, s.Joining, dead)) {
 			waiting++
 		}
 		failures = min(failures, spare)
@@ -46,10 +46,12 @@ func (t *Topology) spareOf(set []unkai.Seat, dead func(unkai.Seat) bool) int {
 	return alive(set, dead) - max(read, write)
 }
 
-// stopped is how many buckets have their quorums now and not in next.
+// stopped is how many buckets have their quorums now, and do not in next or would not
+// arrive where they are on their way to.
 func (t *Topology) stopped(next *Topology, dead func(unkai.Seat) bool) (n int) {
 	for b := range t.Sets {
-		if t.spare(&t.Sets[b], dead) >= 0 && next.spare(&next.Sets[b], dead) < 0 {
+		s := &next.Sets[b]
+		if t.spare(&t.Sets[b], dead) >= 0 && (next.spare(s, dead) < 0 || len(s.Joining) > 0 && !next.arrives(s.Replicas, s.Joining, dead)) {
 			n++
 		}
 	}

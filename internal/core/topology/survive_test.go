@@ -38,3 +38,33 @@ func TestAJoiningSetHasToBeRead(t *testing.T) {
 		t.Errorf("%+v", next.Sets[0])
 	}
 }
+
+// Where the node that is new to a bucket is dead, the bucket stays though a quorum of all
+// others would do: a plan tells, so that such a job does not begin unasked.
+func TestPlanTellsWhoIsNewAndAway(t *testing.T) {
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 5; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	for _, change := range []Change{
+		{Kind: KindAttach, Nodes: []unkai.NodeID{4}},
+		{Kind: KindAttach, Nodes: []unkai.NodeID{4, 5}},
+		{Kind: KindReplace, Nodes: []unkai.NodeID{1, 4}},
+	} {
+		for _, gone := range []unkai.NodeID{4, 1} {
+			var loads []Load
+			for _, n := range top.Nodes {
+				loads = append(loads, Load{Node: n.ID, Alive: n.ID != gone})
+			}
+			p, err := top.Plan(change, loads)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := sealed(t)(top.Begin(change, nil, 1, gone))
+			stay := next.Moving() - len(next.Turn(top.Buckets, gone))
+			if p.Stopped != stay || p.Waiting != stay || gone == 4 && stay == 0 {
+				t.Errorf("%s %v without node %d: %d stay where they are, and the plan says %d (%d wait)", change.Kind, change.Nodes, gone, stay, p.Stopped, p.Waiting)
+			}
+		}
+	}
+}

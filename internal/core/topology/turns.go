@@ -50,15 +50,25 @@ func (t *Topology) Turn(room int, gone ...unkai.NodeID) (out []unkai.Bucket) {
 // arrives reports whether a bucket comes from one set to another while these are away; see
 // Arrived and Serves.
 func (t *Topology) arrives(from, to []unkai.Seat, away func(unkai.Seat) bool) bool {
+	return t.carries(from, to, away) && !slices.ContainsFunc(newcomers(from, to), away)
+}
+
+// carries reports whether enough of both sets are there.
+func (t *Topology) carries(from, to []unkai.Seat, away func(unkai.Seat) bool) bool {
 	_, write := t.needs(len(from))
 	return alive(from, away) > len(from)-write && t.spareOf(to, away) >= 0
 }
 
-// Spares reports whether a bucket on its way to a joining set arrives there also without a
-// node, when all others that hold it do what they are to.
+// newcomers are those of a set that are not in the one before. A bucket waits for all of
+// them, though a quorum were enough: else one that has died would be counted as a replica,
+// and whoever has one would forget it.
+func newcomers(from, to []unkai.Seat) []unkai.Seat { return without(to, from) }
+
+// Spares reports whether a bucket on its way to a joining set arrives there also if a node
+// can do nothing but be there, when all others that hold it do what they are to.
 func (t *Topology) Spares(b unkai.Bucket, id unkai.NodeID) bool {
 	s := &t.Sets[b]
-	return len(s.Joining) > 0 && t.arrives(s.Replicas, s.Joining, func(seat unkai.Seat) bool {
+	return len(s.Joining) > 0 && t.carries(s.Replicas, s.Joining, func(seat unkai.Seat) bool {
 		n, ok := t.Seated(seat)
 		return !ok || n.ID == id
 	})

@@ -121,14 +121,20 @@ func TestLossBeforeTheTurn(t *testing.T) {
 	}
 }
 
-// What would not arrive, because too many are away, does not set out: it can be written
-// where it is. What is on its way already and does not arrive takes nobody's room.
+// What would not arrive, because too many are away or the one to which it goes, does not
+// set out: it can be written where it is. What is on its way already and does not arrive
+// takes nobody's room.
 func TestNobodySetsOutInVain(t *testing.T) {
-	top, moving := attaching(t)
+	top := three(t)
+	for id := unkai.NodeID(4); id <= 5; id++ {
+		top = sealed(t)(top.Join(Node{ID: id, Weight: 1}))
+	}
+	top = sealed(t)(top.Begin(Change{Kind: KindAttach, Nodes: []unkai.NodeID{4, 5}}, nil, 1))
+	moving := setsThat(top, due)
 	gone := []unkai.NodeID{1, 4}
 	doomed := func(s *Set, to []unkai.Seat) bool { // without the seats 1 and 4
 		left := func(set []unkai.Seat) int { return len(without(set, []unkai.Seat{1, 4})) }
-		return left(s.Replicas) < 2 || left(to) < 2
+		return left(s.Replicas) < 2 || left(to) < 2 || slices.Contains(to, 4)
 	}
 	vain := setsThat(top, func(s *Set) bool { return due(s) && doomed(s, s.Due) })
 	if vain == 0 || vain == moving {

@@ -1,11 +1,31 @@
 package topology
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"unkai"
 )
+
+// MaxZone is how many bytes the name of a zone has at most.
+const MaxZone = 64
+
+// CheckZone says what is wrong with the name of a zone that somebody asks for. People
+// read it in tables. A topology may hold any name, so that one is not in the way of its
+// own correction.
+func CheckZone(name string) error {
+	switch {
+	case len(name) > MaxZone:
+		return fmt.Errorf("%d bytes are too long a name for a zone: at most %d", len(name), MaxZone)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%q is no name for a zone: only characters that can be printed in a line, in UTF-8", name)
+	}
+	return nil
+}
 
 // ZoneSpan is how many whole zones may fail, whichever they are, before some bucket cannot
 // be read and written: before a change, while it runs and afterwards.

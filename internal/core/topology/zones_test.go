@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"strings"
 	"testing"
 
 	"unkai"
@@ -52,5 +53,35 @@ func TestPlanTellsOfZones(t *testing.T) {
 	plain := grown(t, first(t, 3, 2, 2), 11, 12)
 	if plan, err := plain.Plan(detach(12), nil); err != nil || plan.Zones != nil {
 		t.Errorf("without zones: %+v, %v", plan.Zones, err)
+	}
+}
+
+// The name of a zone is one that people can read in a line; one that is not can be changed.
+func TestNamesOfZones(t *testing.T) {
+	for _, good := range []string{"", "rack 7", "Köln-1", "東京", strings.Repeat("z", topology.MaxZone)} {
+		if err := topology.CheckZone(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"a\nb", "a\tb", "\x00", "a\x1b[2Jb", "a\u202eb", "\u200b", "\u2028", "\xff", strings.Repeat("z", topology.MaxZone+1)} {
+		if err := topology.CheckZone(bad); err == nil || topology.CheckZone(err.Error()[:min(len(err.Error()), topology.MaxZone)]) != nil {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	top := joined(t, grown(t, first(t, 2, 1, 2), 11), topology.Node{ID: 12, Weight: 1, Zone: "a\nb"})
+	if err := top.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	read, err := topology.Decode(top.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := "ab"
+	next, err := read.Weigh(topology.Change{Kind: topology.KindWeigh, Nodes: []unkai.NodeID{12}, Zone: &zone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := next.Node(12); n.Zone != zone {
+		t.Errorf("%+v", n)
 	}
 }

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -46,8 +47,9 @@ const (
 )
 
 // bring sees that everything that this node holds of the bucket, or what comes after
-// it, is durable at enough of the joining replicas, and at all that are alive if that
-// can be had.
+// it, is durable at enough of the joining replicas, at all of them that were none before
+// but for what a quorum took while they were away, and at all that are alive if that can
+// be had.
 func (c *bringer) bring(ctx context.Context) error {
 	t, err := c.known(ctx, c.b, 0)
 	if err != nil {
@@ -56,6 +58,9 @@ func (c *bringer) bring(ctx context.Context) error {
 	all := c.route.Write
 	s, err := c.survey(ctx, c.b, c.route, all.Present.Members|all.Joining.Members, min(t.Depth, maxLevel))
 	if err != nil {
+		return err
+	}
+	if err := c.complete(s); err != nil {
 		return err
 	}
 	differ := c.differing(s, nodesOf(s.level))
@@ -79,6 +84,9 @@ func (c *bringer) bring(ctx context.Context) error {
 			return err
 		}
 		c.heard = nil
+		if err := c.complete(s); err != nil {
+			return err
+		}
 		for ; level > s.level; level-- {
 			for i := range differ {
 				differ[i] /= 2
@@ -88,6 +96,18 @@ func (c *bringer) bring(ctx context.Context) error {
 		differ = c.differing(s, slices.Values(differ))
 	}
 	return c.settleNodes(ctx, s, differ)
+}
+
+// complete says which replica that is to be one, and was none, has not answered. A quorum
+// without it would do, but it would count as a replica, and an old one would be forgotten.
+func (c *bringer) complete(s *survey) error {
+	all := c.route.Write
+	for i, id := range c.route.Members {
+		if s.sums[i] == nil && all.Joining.Members.Has(i) && !all.Present.Members.Has(i) {
+			return fmt.Errorf("node %v: %w", id, errNobody)
+		}
+	}
+	return nil
 }
 
 // differing are those of some nodes below which a joining replica that is alive may

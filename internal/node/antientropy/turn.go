@@ -88,9 +88,9 @@ func (r *Repairer) servePending(in *reader) ([]byte, error) {
 	return out, nil
 }
 
-// alike takes those departures out of which all that join, and are alive, hold durably
-// just what this node does, and have forgotten as much: it settles them. One question to
-// each tells it of all.
+// alike takes those departures out of which all that join, and are alive or were no
+// replicas before, hold durably just what this node does, and have forgotten as much: it
+// settles them. One question to each tells it of all.
 func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []departure) (left []departure) {
 	own := make([]replica.Tree, len(todo))
 	same := make([]quorum.Mask, len(todo))
@@ -107,6 +107,8 @@ func (m *Mover) alike(ctx context.Context, top *topology.Topology, todo []depart
 			case id != 0 && m.Repairer.Alive(id):
 				want[i] = want[i].With(j)
 				joining[id] = append(joining[id], i)
+			case !route.Write.Present.Members.Has(j):
+				want[i] = want[i].With(j)
 			}
 		}
 	}

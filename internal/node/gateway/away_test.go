@@ -36,6 +36,7 @@ func (m *mesh) Call(to unkai.NodeID, c *peer.Call) {
 	c.Done.CallDone(c)
 }
 func (m *mesh) Alive(id unkai.NodeID) bool                                     { return slices.Contains(m.alive, id) }
+func (m *mesh) Run(unkai.NodeID) uint64                                        { return 0 }
 func (m *mesh) Know(unkai.NodeID, string)                                      {}
 func (m *mesh) Introduce(context.Context, string) (id unkai.NodeID, err error) { return 0, nil }
 

@@ -53,7 +53,13 @@ func (e *Engine) commitLoop() {
 		<-e.awake
 		for e.commit() {
 		}
-		if e.broken.Load() || e.draining.Load() && !e.commit() {
+		if e.broken.Load() {
+			return
+		}
+		if e.draining.Load() && !e.commit() {
+			if err := e.settleCounts(); err != nil {
+				e.fail(err)
+			}
 			return
 		}
 	}
@@ -120,6 +126,7 @@ func (e *Engine) writeGroup(mask uint64) error {
 	b := e.batch
 	b.Reset()
 	e.purged = e.purged[:0]
+	before := e.total
 	for m := mask; m != 0; m &= m - 1 {
 		s := &e.shards[bits.TrailingZeros64(m)]
 		s.mu.Lock()
@@ -128,7 +135,12 @@ func (e *Engine) writeGroup(mask uint64) error {
 	}
 	// After the shards: whatever has come after a record of a run is in its group, or in a
 	// later one. And before them in the batch: it is what stays.
-	for _, r := range e.runs.take() {
+	runs, brought, err := e.bring(e.runs.take(), before)
+	if err != nil {
+		return err
+	}
+	e.total.add(brought)
+	for _, r := range runs {
 		if err := r.appendTo(b); err != nil {
 			return fmt.Errorf("writing a record: %w", err)
 		}
@@ -146,11 +158,13 @@ func (e *Engine) writeGroup(mask uint64) error {
 			return fmt.Errorf("writing a floor: %w", err)
 		}
 	}
-	if err := e.putCounts(b); err != nil {
-		return err
-	}
-	if err := e.once(b); err != nil {
-		return err
+	if !b.Empty() {
+		if err := e.putCounts(b); err != nil {
+			return err
+		}
+		if err := e.once(b); err != nil {
+			return err
+		}
 	}
 	e.runs.landed() // first: what is in the shards came later
 	for m := mask; m != 0; m &= m - 1 {
@@ -203,7 +217,20 @@ func (e *Engine) notePurged(b unkai.Bucket) {
 	e.purged = append(e.purged, b)
 }
 
+// settleCounts leaves the counts in full, as every version of the store knows them.
+func (e *Engine) settleCounts() error {
+	if !e.tables.expected || e.broken.Load() {
+		return nil
+	}
+	b := e.db.NewBatch()
+	if err := e.putCounts(b); err != nil {
+		return err
+	}
+	return e.once(b)
+}
+
 func (e *Engine) putCounts(b *pebble.Batch) error {
+	e.tables.expected = false
 	e.countsBuf = e.total.appendTo(e.countsBuf[:0])
 	if err := b.Set(countsKey, e.countsBuf, nil); err != nil {
 		return fmt.Errorf("writing the counts: %w", err)

@@ -1,82 +1,126 @@
 package disk
 
 import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
+	"unkai"
 	"unkai/internal/store"
 )
 
-// copied is how many records a copy of a bucket has.
-const copied = 20_000
-
-// BenchmarkCopy puts a bucket of records of 100 bytes into an empty store: with
-// writes, as many under way as the store takes, and by an ingest, which is the
-// most that writing them in batches could gain.
+// BenchmarkCopy brings buckets to an empty store as a node that joins takes them: many at
+// once, of each a message after the other, the next when the last is durable. Small groups
+// go through the log and a memtable; what that costs is compared with tables.
 func BenchmarkCopy(b *testing.B) {
-	value := noise(100)
-	start := func(b *testing.B) *Engine {
-		cfg := small(nil)
-		cfg.Dir = b.TempDir()
-		cfg.Cache = 64 << 20
-		return mustOpen(b, cfg)
-	}
-	b.Run("writes", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			e := start(b)
-			const window = 8000
-			done := make(refill, window)
-			for range window {
-				done <- &store.Write{Done: done}
-			}
-			b.StartTimer()
-			for i := range uint64(copied) {
-				w := <-done
-				if w.Err != nil {
-					b.Fatal(w.Err)
+	for _, of := range []struct{ size, buckets, records int }{{100, 512, 800}, {4000, 512, 40}, {100, 32, 8000}} {
+		for _, way := range []string{"batches", "tables"} {
+			b.Run(fmt.Sprintf("%dx%dx%dB/%s", of.buckets, of.records, of.size, way), func(b *testing.B) {
+				many := manyTables
+				if way == "batches" {
+					many = math.MaxInt
 				}
-				w.Key, _, w.Hash = benchKey(w.Key, i)
-				w.Bucket, w.Record = 3, benchRecord(1<<16, value)
-				e.Write(w)
-			}
-			for range window {
-				<-done
-			}
-			b.StopTimer()
-			mustClose(b, e)
-			b.StartTimer()
-		}
-		b.ReportMetric(copied*float64(b.N)/b.Elapsed().Seconds(), "records/s")
-	})
-	b.Run("ingest", func(b *testing.B) {
-		for b.Loop() {
-			b.StopTimer()
-			e := start(b)
-			b.StartTimer()
-			err := e.Ingest(3, func(yield func(store.Entry, error) bool) {
-				var key []byte
-				for i := range uint64(copied) {
-					var en store.Entry
-					key, _, en.Hash = benchKey(key, i)
-					en.Key, en.Record = key, benchRecord(1<<16, value)
-					if !yield(en, nil) {
-						return
-					}
-				}
+				benchCopy(b, of.size, of.buckets, of.records, many)
 			})
-			b.StopTimer()
-			if err != nil {
-				b.Fatal(err)
-			}
-			mustClose(b, e)
-			b.StartTimer()
 		}
-		b.ReportMetric(copied*float64(b.N)/b.Elapsed().Seconds(), "records/s")
-	})
+	}
 }
 
-// refill gives writes that have ended back to who writes.
-type refill chan *store.Write
+// message is how many bytes a node that joins takes at a time.
+const message = 256 << 10
 
-// WriteDone implements store.Done.
-func (r refill) WriteDone(w *store.Write) { r <- w }
+func benchCopy(b *testing.B, size, buckets, records, many int) {
+	value := noise(size + 1<<16)
+	var used time.Duration
+	var written, ingested, files, groups int64
+	for b.Loop() {
+		b.StopTimer()
+		cfg := small(nil)
+		cfg.Dir, cfg.Cache, cfg.Buckets = b.TempDir(), 64<<20, 1024
+		e := mustOpen(b, cfg)
+		e.tables.many = many
+		began := spent()
+		b.StartTimer()
+		var next atomic.Int64
+		var all sync.WaitGroup
+		for range 48 {
+			all.Go(func() {
+				for {
+					k := next.Add(1) - 1
+					if k >= int64(buckets) {
+						return
+					}
+					copyBucket(b, e, unkai.Bucket(k), records, size, value)
+				}
+			})
+		}
+		all.Wait()
+		b.StopTimer()
+		if err := e.db.Flush(); err != nil { // who reads pays for it otherwise
+			b.Fatal(err)
+		}
+		m := e.db.Metrics()
+		mustClose(b, e) // with what goes on in the background
+		used += spent() - began
+		written += int64(m.WAL.BytesWritten)
+		groups += int64(m.Ingest.Count)
+		for i := range m.Levels {
+			l := &m.Levels[i]
+			written += int64(l.TableBytesFlushed + l.TableBytesCompacted + l.TableBytesIngested)
+			ingested += int64(l.TableBytesIngested)
+			files += l.TablesCount
+		}
+		b.StartTimer()
+	}
+	n := float64(b.N) * float64(buckets) * float64(records)
+	rec := benchRecord(1<<16, value[:size])
+	bytes := n * float64(recordKeyFixed+len(copyKey(0, 0))+store.EncodedLen(&rec))
+	b.ReportMetric(float64(used)/n, "cpu-ns/record")
+	b.ReportMetric(float64(written)/bytes, "written-of-brought")
+	b.ReportMetric(float64(ingested)/bytes, "in-tables")
+	b.ReportMetric(float64(files)/float64(b.N), "tables")
+	b.ReportMetric(float64(groups)/float64(b.N), "ingests")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+}
+
+func copyKey(k unkai.Bucket, i uint64) []byte { return fmt.Appendf(nil, "key-%05d-%07d", k, i) }
+
+func copyBucket(b *testing.B, e *Engine, k unkai.Bucket, records, size int, value []byte) {
+	var all []store.Entry
+	for i := range uint64(records) {
+		var en store.Entry
+		en.Key = copyKey(k, i)
+		en.Hash = testHash(string(en.Key))
+		en.Record = benchRecord(1<<16, value[en.Hash%(1<<16):][:size])
+		all = append(all, en)
+	}
+	slices.SortFunc(all, func(x, y store.Entry) int {
+		if inOrder(&x, &y) {
+			return -1
+		}
+		return 1
+	})
+	done := make(toldTo, 1)
+	for len(all) > 0 {
+		n := min(len(all), message/(size+60))
+		_ = e.WriteNew(k, all[:n], nil, &store.Write{Done: done}) // a few are to be written one by one
+		if w := <-done; w.Err != nil {
+			b.Error(w.Err)
+		}
+		all = all[n:]
+	}
+}
+
+// spent is how much processor time the process has taken.
+func spent() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

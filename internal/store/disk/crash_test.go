@@ -312,6 +312,9 @@ func TestPowerCutWithWriteNew(t *testing.T) {
 		rng := rand.New(rand.NewPCG(uint64(seed), 5))
 		mem := vfs.NewCrashableMem()
 		e := mustOpen(t, small(mem))
+		if seed%2 == 0 {
+			eager(e)
+		}
 		l := newLedger()
 		first := unkai.MakeBallot(1, 1)
 		for round := range 1 + rng.IntN(30) {

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -114,7 +113,7 @@ func (e *Engine) backgroundError(err error) {
 	case errors.Is(err, pebble.ErrCancelledCompaction):
 	case pebble.IsCorruptionError(err):
 		e.warn("background work found a damaged block", "err", err) // it is tried again: see retries
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case isFull(err):
 		e.warn("background work found the disk full", "err", err)
 		e.space.look()
 		time.Sleep(retryPause) // the pebble tries again at once

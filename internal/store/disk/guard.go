@@ -137,7 +137,7 @@ func (g *guardFS) guard(doing, name string, f vfs.File, err error) (vfs.File, er
 		return &guardFile{g: g, name: name}, nil
 	}
 	file := guardFile{File: f, g: g, name: name}
-	if strings.HasSuffix(name, ".sst") && g.PathDir(name) == g.dir {
+	if strings.HasSuffix(name, ".sst") && g.PathDir(name) == g.dir && !isIncoming(g.PathBase(name)) {
 		return &tableFile{guardFile: file}, nil
 	}
 	if !strings.HasSuffix(name, ".log") || !g.vital(name) {

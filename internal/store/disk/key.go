@@ -6,7 +6,6 @@ import (
 	"hash/crc32"
 
 	"unkai"
-	"unkai/internal/store"
 )
 
 // What pebble sees. Records of one bucket are one range of keys, in the order
@@ -99,65 +98,4 @@ func unseal(key, sealed []byte) ([]byte, error) {
 		return nil, errMeta
 	}
 	return sealed[:n], nil
-}
-
-// counts are the totals that are kept beside the records, in the same batches.
-type counts struct {
-	items, tombstones, promises int64
-	bytes                       int64 // of keys and values of items
-}
-
-// countOf counts one record, whose key and value have n bytes.
-func countOf(k store.Kind, n int) counts {
-	switch k {
-	case store.KindItem:
-		return counts{items: 1, bytes: int64(n)}
-	case store.KindTombstone:
-		return counts{tombstones: 1}
-	case store.KindPromise:
-		return counts{promises: 1}
-	default:
-		return counts{}
-	}
-}
-
-func countOfEntry(t *store.Entry) counts {
-	return countOf(t.Record.Kind(), len(t.Key)+len(t.Record.Item.Value))
-}
-
-func (c *counts) add(o counts) {
-	c.items += o.items
-	c.tombstones += o.tombstones
-	c.promises += o.promises
-	c.bytes += o.bytes
-}
-
-func (c *counts) sub(o counts) {
-	c.items -= o.items
-	c.tombstones -= o.tombstones
-	c.promises -= o.promises
-	c.bytes -= o.bytes
-}
-
-// appendTo appends the sealed value of countsKey.
-func (c *counts) appendTo(dst []byte) []byte {
-	start := len(dst)
-	for _, n := range [...]int64{c.items, c.tombstones, c.promises, c.bytes} {
-		dst = binary.LittleEndian.AppendUint64(dst, uint64(n))
-	}
-	return append(dst[:start], seal(countsKey, dst[start:])...)
-}
-
-func (c *counts) decode(sealed []byte) error {
-	v, err := unseal(countsKey, sealed)
-	if err != nil {
-		return err
-	}
-	if len(v) != 32 {
-		return errMeta
-	}
-	for i, n := range [...]*int64{&c.items, &c.tombstones, &c.promises, &c.bytes} {
-		*n = int64(binary.LittleEndian.Uint64(v[8*i:]))
-	}
-	return nil
 }

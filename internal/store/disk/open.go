@@ -107,6 +107,9 @@ func (e *Engine) open() error {
 	e.guard.hurry.Store(true) // until it is open
 
 	start := time.Now()
+	if err := e.clearIncoming(); err != nil {
+		return err
+	}
 	if err := e.prepareLog(); err != nil {
 		return err
 	}
@@ -226,7 +229,15 @@ func (e *Engine) openPebble() (*pebble.DB, error) {
 		o.Levels[i].IndexBlockSize = indexSize
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bitsPerKey)
 	}
+	// A table may find its place between two records of another one.
+	o.Experimental.IngestSplit = func() bool { return true }
+	o.EnsureDefaults()
 	db, err := pebble.Open(e.cfg.Dir, o)
+	if err == nil {
+		e.tables.least, e.tables.many = leastTable, manyTables
+		e.tables.buffers = newTableBuffers()
+		e.tables.options = o.MakeWriterOptions(len(o.Levels)-1, db.TableFormat())
+	}
 	if err == nil && e.broken.Load() {
 		err = errors.Join(store.ErrBroken, db.Close())
 		db = nil
@@ -332,19 +343,6 @@ func (e *Engine) initMeta(fresh bool) error {
 	return e.once(b)
 }
 
-func (e *Engine) readCounts() error {
-	v, closer, err := e.db.Get(countsKey)
-	if err != nil {
-		return fmt.Errorf("reading the counts: %w", err)
-	}
-	if err := errors.Join(e.total.decode(v), closer.Close()); err != nil {
-		return fmt.Errorf("reading the counts: %w", err)
-	}
-	total := e.total
-	e.adjust.Store(&total)
-	return nil
-}
-
 func (e *Engine) readFloors() error {
 	return e.eachMeta(floorSpace(), func(b unkai.Bucket, key, sealed []byte) error {
 		n, err := unsealNumber(key, sealed)
@@ -383,6 +381,7 @@ func (e *Engine) eachMeta(prefix []byte, f func(b unkai.Bucket, key, value []byt
 func (e *Engine) used() int64 {
 	m := e.db.Metrics()
 	e.guard.hurry.Store(lags(m) || e.space.full.Load())
+	e.tables.crowded.Store(crowded(m, e.tables.spared.Load()))
 	return int64(m.DiskSpaceUsage())
 }
 

@@ -41,6 +41,9 @@ const runEntrySize = int(unsafe.Sizeof(runEntry{}))
 func (r *run) keyOf(x *runEntry) []byte    { return r.data[x.key:x.record] }
 func (r *run) recordOf(x *runEntry) []byte { return r.data[x.record:x.end] }
 
+func (r *run) first() []byte { return r.keyOf(&r.entries[0]) }
+func (r *run) last() []byte  { return r.keyOf(&r.entries[len(r.entries)-1]) }
+
 // find gives the record of a key, or nil.
 func (r *run) find(hash uint64, key []byte) []byte {
 	i := sort.Search(len(r.entries), func(i int) bool { return r.entries[i].hash >= hash })

@@ -53,6 +53,16 @@ func TestSuite(t *testing.T) {
 	}
 }
 
+// TestSuiteTables makes tables of all that is written together.
+func TestSuiteTables(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, opts storetest.Options) store.Engine {
+		if opts.Limit != 0 {
+			t.Skip("the limit of this engine is the disk's")
+		}
+		return eager(mustOpen(t, small(vfs.NewMem())))
+	})
+}
+
 func TestSuiteRealFiles(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, opts storetest.Options) store.Engine {
 		if opts.Limit != 0 {

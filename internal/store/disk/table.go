@@ -47,3 +47,15 @@ func lags(m *pebble.Metrics) bool {
 	const pile = 4
 	return m.MemTable.Count > 2 || m.Levels[0].Sublevels > pile
 }
+
+// crowded says whether there are so many small tables that there should be no more: who reads
+// would have to open one each time. What goes through the log and a memtable makes few large
+// ones of them.
+func crowded(m *pebble.Metrics, spared int64) bool {
+	var n, bytes int64
+	for i := range m.Levels {
+		n += m.Levels[i].TablesCount
+		bytes += m.Levels[i].TablesSize
+	}
+	return n > smallTables+spared+bytes/tableSize
+}
