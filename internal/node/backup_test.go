@@ -14,7 +14,7 @@ import (
 func TestAClusterIsPutBackFromCopies(t *testing.T) {
 	t.Parallel()
 	dirs, copies := [3]string{}, [3]string{}
-	peers := [3]string{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"}
+	peers := [3]string{lasting(), lasting(), lasting()}
 	for i := range dirs {
 		dirs[i], copies[i] = filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "copy")
 	}

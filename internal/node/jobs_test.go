@@ -263,7 +263,7 @@ func TestDetachADeadNode(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 4, plain)
 	dir := t.TempDir()
-	dead := built(t, func(c *node.Config) { c.Data, c.Store = dir, node.Disk }, all[0].Peer())
+	dead := built(t, func(c *node.Config) { c.Data, c.Store, c.Peer = dir, node.Disk, lasting() }, all[0].Peer())
 	settled(t, 5, append(all, dead)...)
 	dial(t, all[0]).fill(0, 300)
 	id, peer := idOf(t, dead), dead.Peer()

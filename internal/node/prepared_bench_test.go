@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ type prepared struct {
 // so many bytes. No node runs when it returns.
 func prepare(b *testing.B, records, size int) *prepared {
 	b.Helper()
-	p := &prepared{nodes: make([]*node.Node, 3), addrs: slices.Repeat([]string{"127.0.0.1:0"}, 3)}
+	p := &prepared{nodes: make([]*node.Node, 3), addrs: []string{lasting(), lasting(), lasting()}}
 	for i := range p.nodes {
 		p.dirs = append(p.dirs, filepath.Join(b.TempDir(), "data"))
 		p.start(b, i)

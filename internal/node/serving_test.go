@@ -15,7 +15,7 @@ import (
 // restarted.
 func TestWhoCameBackEmptyIsNotCounted(t *testing.T) {
 	t.Parallel()
-	dir, at := t.TempDir(), "127.0.0.1:0"
+	dir, at := t.TempDir(), lasting()
 	all := cluster(t, 3, plain)
 	open := func() *node.Node { return built(t, func(c *node.Config) { c.Data, c.Peer = dir, at }, all[0].Peer()) }
 	all = append(all, open())
