@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
 	"time"
 
 	"unkai"
@@ -101,9 +100,8 @@ func (c *bringer) bring(ctx context.Context) error {
 // complete says which replica that is to be one, and was none, has not answered. A quorum
 // without it would do, but it would count as a replica, and an old one would be forgotten.
 func (c *bringer) complete(s *survey) error {
-	all := c.route.Write
 	for i, id := range c.route.Members {
-		if s.sums[i] == nil && all.Joining.Members.Has(i) && !all.Present.Members.Has(i) {
+		if s.sums[i] == nil && newcomers(c.route).Has(i) {
 			return fmt.Errorf("node %v: %w", id, errNobody)
 		}
 	}
@@ -132,30 +130,16 @@ func (c *bringer) lacking(s *survey, m quorum.Mask) (lack quorum.Mask) {
 	return lack
 }
 
-// keptMessage is how long a message may be whose memory is kept.
-const keptMessage = 4 * maxBrought
-
-// messages keeps the memory of messages for the next bucket.
-var messages = sync.Pool{New: func() any { return new([]byte) }}
-
 // carry goes through all records, and brings those that are known to be chosen to
 // whom they lack: which are older than the set, and below a node below which enough
 // of the present replicas hold the same. It was so when the survey was made, and
 // what has come to this replica since has the epoch of the bucket or, if it was
 // adopted, was chosen too.
 func (c *bringer) carry(ctx context.Context, s *survey) error {
-	to := make([][]byte, len(s.sums))
-	count := make([]int, len(s.sums))
 	old := quorum.Rule{Present: c.route.Write.Present}
 	c.heard = newSurvey(c.Self, c.route, s.level)
+	p := c.parcels()
 	var failed error
-	flush := func(last bool) bool {
-		failed = c.give(ctx, to, count, last)
-		for i := range to {
-			to[i], count[i] = to[i][:0], 0
-		}
-		return failed == nil
-	}
 	err := c.Replica.Each(c.b, func(e *store.Entry) bool {
 		c.bytes += int64(len(e.Key) + len(e.Record.Item.Value))
 		m := s.equal(merkle.Node(e.Hash, c.skip, s.level))
@@ -164,114 +148,14 @@ func (c *bringer) carry(ctx context.Context, s *survey) error {
 			return true
 		}
 		c.moved++
-		full := false
-		for i := range to {
-			if lack.Has(i) {
-				if count[i] == 0 {
-					if to[i] == nil {
-						to[i] = (*messages.Get().(*[]byte))[:0]
-					}
-					to[i] = u32(append(append(to[i], about(askBring, c.b, c.route.Epoch)...), noSums), 0)
-				}
-				to[i] = appendBrought(to[i], e)
-				count[i]++
-				full = full || len(to[i]) >= maxBrought
-			}
+		if p.add(lack, e) {
+			failed = p.send(ctx, false)
 		}
-		return !full || flush(false)
-	})
-	if err == nil && failed == nil {
-		flush(true)
-	}
-	if failed == nil { // else one may be on its way still
-		for _, q := range to {
-			if cap(q) > 0 && cap(q) <= keptMessage {
-				messages.Put(&q)
-			}
-		}
-	}
-	return errors.Join(err, failed)
-}
-
-// errBrought: a joining replica could not take over a record.
-var errBrought = errors.New("a joining replica could not take over all that it was brought")
-
-// give sends each member its records, and waits until they are durable there. With the
-// last of them it asks for sums.
-func (c *bringer) give(ctx context.Context, to [][]byte, count []int, last bool) error {
-	errs := make([]error, len(to))
-	sent := 0
-	var wg sync.WaitGroup
-	for i, q := range to {
-		if count[i] == 0 {
-			continue
-		}
-		sent += len(q)
-		if last {
-			q[aboutLen] = byte(c.heard.level)
-		}
-		copy(q[aboutLen+1:], u32(nil, uint32(count[i])))
-		wg.Go(func() {
-			began := time.Now()
-			room := messages.Get().(*[]byte)
-			packed, pays := c.packing.pack(*room, q)
-			if pays {
-				q = packed
-			}
-			reply, err := c.ask(ctx, c.route.Members[i], q)
-			if err == nil && cap(packed) <= keptMessage { // else it may be on its way still
-				*room = packed
-				messages.Put(room)
-			}
-			in := reader{b: reply}
-			st, refused := state(in.u8()), in.u8() != 0
-			c.answered(time.Since(began), err == nil && !in.short && refused)
-			switch {
-			case err != nil:
-				errs[i] = err
-			case in.short || st != stateOK:
-				errs[i] = errState
-			case refused:
-				errs[i] = errBrought
-			default:
-				c.stats.brought.Add(int64(count[i]))
-				if last {
-					errs[i] = c.heard.read(i, &in)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errors.Join(errs...), c.pay(ctx, sent))
-}
-
-// settleNodes has a round for each key below some nodes.
-func (c *bringer) settleNodes(ctx context.Context, s *survey, nodes []uint32) error {
-	if len(nodes) == 0 {
-		return nil
-	}
-	in := setOf(nodes)
-	var keys [][]byte
-	var failed error
-	waiting := 0
-	flush := func() bool {
-		if failed = c.settle(keys); failed == nil {
-			failed = c.pay(ctx, waiting)
-		}
-		c.moved += int64(len(keys))
-		keys, waiting = nil, 0
 		return failed == nil
-	}
-	err := c.Replica.Each(c.b, func(e *store.Entry) bool {
-		if _, ok := in[merkle.Node(e.Hash, c.skip, s.level)]; !ok {
-			return true
-		}
-		keys = append(keys, slices.Clone(e.Key))
-		waiting += len(e.Key) + len(e.Record.Item.Value)
-		return len(keys) < batch && waiting < batchBytes || flush()
 	})
 	if err == nil && failed == nil {
-		flush()
+		failed = p.send(ctx, true)
 	}
+	p.done(failed)
 	return errors.Join(err, failed)
 }

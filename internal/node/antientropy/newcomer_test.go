@@ -1,10 +1,12 @@
 package antientropy_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"unkai"
 	"unkai/internal/store"
 )
 
@@ -38,6 +40,31 @@ func TestNothingIsSettledWithoutTheNewcomer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What clients write while the newcomer is away is chosen without it, and a round changes
+// nothing of that. It is brought all the same, before anybody says that a bucket is settled.
+func TestTheNewcomerIsBroughtWhatWasChosenWithoutIt(t *testing.T) {
+	grow(t, 300, func(t *testing.T, g *growing) {
+		g.begin(t)
+		newcomer := g.nodes[3]
+		for _, when := range []string{"before anything was brought", "when all was"} {
+			newcomer.away.Store(true)
+			for i := range 100 {
+				do(g.nodes[i%3].coordinator,
+					unkai.Op{Kind: unkai.Set, Key: key(i), Value: []byte(when)},
+					unkai.Op{Kind: unkai.Delete, Key: key(100 + i)},
+					unkai.Op{Kind: unkai.Set, Key: fmt.Append(key(i), when), Value: []byte("new")})
+			}
+			g.move(t, 2*time.Second)
+			newcomer.away.Store(false)
+			g.move(t, 5*time.Second)
+			if said := g.honest(t); said != 3 {
+				t.Errorf("%s: %d of 3 replicas have settled everything", when, said)
+			}
+			g.whole(t)
+		}
+	})
 }
 
 // whole checks that the newcomer holds all that the others have settled.

@@ -81,7 +81,8 @@ func (m *Mover) work(ctx context.Context) (pending bool) {
 }
 
 // departures are the buckets that this node has not settled and does not bring yet, without
-// those that have failed just now.
+// those that have failed just now. What it had settled is looked at again when a newcomer
+// was away since: it lacks what clients wrote meanwhile.
 func (m *Mover) departures(top *topology.Topology) (todo []departure) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -95,6 +96,9 @@ func (m *Mover) departures(top *topology.Topology) (todo []departure) {
 		f := m.failed[bucket]
 		if under || f.since == r.Since && time.Now().Before(f.again) {
 			continue
+		}
+		if m.bring == nil && m.Repairer.misses(r) {
+			m.settled.Delete(bucket)
 		}
 		if a, ok := m.settled.Load(bucket); !ok || a.(arrival).since != r.Since {
 			todo = append(todo, departure{bucket, r.Since, slices.Index(r.Members, m.Self)})
