@@ -30,7 +30,7 @@ func metric(t *testing.T, n *node.Node, name string) int {
 func TestAWriteIsOneSyncForEachReplica(t *testing.T) {
 	const writes = 100
 	all := cluster(t, 3, func(c *node.Config) { c.Store = node.Disk })
-	until := time.Now().Add(10 * time.Second)
+	until := time.Now().Add(patience)
 	await := func(what string, done func(i int, n *node.Node) bool) {
 		t.Helper()
 		for i, n := range all {

@@ -76,7 +76,7 @@ func TestFlippedBitsAreHealed(t *testing.T) {
 		}
 		return n
 	}
-	for until := time.Now().Add(40 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		for i := range 100 {
 			if got := c.get("long" + strconv.Itoa(i)); got != long+strconv.Itoa(i) {
 				t.Fatalf("long%d has %d bytes", i, len(got))
