@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"unkai/internal/admin"
 	"unkai/internal/verify"
@@ -33,7 +32,7 @@ func (c *cluster) troubled(k *keeper, disturb func()) {
 	done := make(chan end, 1)
 	go func() {
 		r, err := verify.Run(ctx, verify.Config{
-			Endpoints: c.endpoints(), Duration: patience, Clients: 6, Prefix: fmt.Sprint("v", s, "-"), Seed: s, Timeout: 10 * time.Second,
+			Endpoints: c.endpoints(), Duration: patience, Clients: 6, Prefix: fmt.Sprint("v", s, "-"), Seed: s, Timeout: patience,
 		})
 		done <- end{r, err}
 	}()
