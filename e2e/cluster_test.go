@@ -171,7 +171,7 @@ func (c *cluster) wants(keys int) {
 		w := connect(c.t, m.process)
 		for k := range keys {
 			value := fmt.Sprint("value", k)
-			w.want(c.t, fmt.Sprintf("get stays%d\r\n", k), fmt.Sprintf("VALUE stays%d 0 %d\n%s\nEND", k, len(value), value))
+			w.served(c.t, fmt.Sprintf("get stays%d\r\n", k), fmt.Sprintf("VALUE stays%d 0 %d\n%s\nEND", k, len(value), value))
 		}
 		if c.t.Failed() {
 			c.t.Fatalf("asked at node %d", i+1)
@@ -184,7 +184,7 @@ func (c *cluster) fill(keys int) {
 	w := connect(c.t, c.members[0].process)
 	for k := range keys {
 		value := fmt.Sprint("value", k)
-		w.want(c.t, fmt.Sprintf("set stays%d 0 0 %d\r\n%s\r\n", k, len(value), value), "STORED")
+		w.served(c.t, fmt.Sprintf("set stays%d 0 0 %d\r\n%s\r\n", k, len(value), value), "STORED")
 	}
 }
 
