@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"time"
 )
 
 // Contestant is a server that takes part in a comparison.
@@ -22,6 +23,10 @@ type Place struct {
 	Listen, HTTP, Peer string
 	Dir                string
 }
+
+// noLonger is how long a request may take: where a machine or its disk stands still for some
+// seconds that is a latency to be shown, and no error.
+const noLonger = time.Minute
 
 // FindMemcached looks for memcached, as it is started in every published figure.
 func FindMemcached() (Contestant, error) {
@@ -53,7 +58,7 @@ func Memcached(name, path string) Contestant {
 func Unkai(path, store string) Contestant {
 	return Contestant{Name: store, Profiles: true, Command: func(p Place) []string {
 		return []string{path, "serve", "--data", p.Dir, "--listen", p.Listen, "--http", p.HTTP, "--peer", p.Peer,
-			"--store", store, "--sync", "always"}
+			"--store", store, "--sync", "always", "--request-timeout", noLonger.String()}
 	}}
 }
 
