@@ -18,7 +18,7 @@ import (
 
 // patience is how long a test waits for what must happen: long, because the
 // machines of CI are slow, and it is reached in failures only.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // process is a server under test.
 type process struct {
