@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Two servers give the same item different cas uniques. Before answers are
@@ -189,8 +190,9 @@ func (n *names) decode(t testing.TB, s string) string {
 const clockSlack = 2
 
 // same compares canonical lines. Seconds that remain (t, exp) or have passed
-// (l, la) may differ a little; everything else is exact.
-func same(a, b string) bool {
+// (l, la) may differ a little, and by what has passed while both were asked: a machine
+// that is busy may stand still between two requests. Everything else is exact.
+func same(a, b string, passed time.Duration) bool {
 	if a == b {
 		return true
 	}
@@ -204,7 +206,7 @@ func same(a, b string) bool {
 		return false
 	}
 	for i := range f {
-		if f[i] != g[i] && !sameSeconds(f[i], g[i]) {
+		if f[i] != g[i] && !sameSeconds(f[i], g[i], clockSlack+int(passed/time.Second)) {
 			return false
 		}
 	}
@@ -213,13 +215,13 @@ func same(a, b string) bool {
 
 var seconds = regexp.MustCompile(`^(t|l|exp=-?|la=)(\d+)$`)
 
-func sameSeconds(a, b string) bool {
+func sameSeconds(a, b string, slack int) bool {
 	x, y := seconds.FindStringSubmatch(a), seconds.FindStringSubmatch(b)
 	if x == nil || y == nil || x[1] != y[1] {
 		return false
 	}
 	m, n := remaining(x[2]), remaining(y[2])
-	return max(m-n, n-m) <= clockSlack
+	return max(m-n, n-m) <= slack
 }
 
 // remaining is a number of seconds. What T has just put into the past, memcached
@@ -250,12 +252,13 @@ var differences = []difference{
 	},
 }
 
-// agree compares the answers to one request.
-func agree(request string, theirs, ours []string) bool {
+// agree compares the answers to one request, in a conversation that has lasted for some
+// time.
+func agree(request string, theirs, ours []string, passed time.Duration) bool {
 	if len(theirs) == len(ours) {
 		equal := true
 		for i := range theirs {
-			equal = equal && same(theirs[i], ours[i])
+			equal = equal && same(theirs[i], ours[i], passed)
 		}
 		if equal {
 			return true
@@ -283,15 +286,24 @@ func TestUniquesAreComparedByName(t *testing.T) {
 	a, b := newNames(), newNames()
 	first := a.canonical("k", unit{line: "VALUE k 0 1 17", value: []byte("x\r\n")})
 	second := b.canonical("k", unit{line: "VALUE k 0 1 4711", value: []byte("x\r\n")})
-	if !agree("gets k", first, second) {
+	if !agree("gets k", first, second, 0) {
 		t.Errorf("%q and %q differ", first, second)
 	}
 	again := a.canonical("k", unit{line: "HD c17"})
 	other := b.canonical("k", unit{line: "HD c4712"})
-	if agree("mg k c", again, other) {
+	if agree("mg k c", again, other, 0) {
 		t.Errorf("%q and %q agree, although only the second unique changed", again, other)
 	}
-	if agree("mg k t", []string{"HD t10"}, []string{"HD t-1"}) || !agree("mg k t", []string{"HD t10"}, []string{"HD t9"}) {
-		t.Error("seconds are compared wrongly")
+	for _, c := range []struct {
+		theirs, ours string
+		passed       time.Duration
+		agree        bool
+	}{
+		{"HD t10", "HD t-1", time.Hour, false}, {"HD t10", "HD t9", 0, true}, {"HD t10", "HD t7", 0, false},
+		{"HD t10", "HD t7", time.Second, true}, {"HD t10", "HD f7", time.Hour, false},
+	} {
+		if agree("mg k t", []string{c.theirs}, []string{c.ours}, c.passed) != c.agree {
+			t.Errorf("seconds are compared wrongly: %+v", c)
+		}
 	}
 }

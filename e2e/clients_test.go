@@ -200,7 +200,7 @@ func TestExpiryPasses(t *testing.T) {
 		w.want(t, "set touched 0 2 1\r\nx\r\ntouch touched 1000\r\n", "STORED\nTOUCHED")
 		w.want(t, "set now 0 1000 1\r\nx\r\ngat 1 now\r\n", "STORED\nVALUE now 0 1\nx\nEND")
 		w.want(t, "mg viv N2 v\r\n", "VA 0 W\n")
-		w.want(t, "set counter 0 2 1\r\n5\r\nincr counter 1\r\nappend counter 0 0 1\r\n0\r\n", "STORED\n6\nSTORED")
+		w.want(t, "set counter 0 5 1\r\n5\r\nincr counter 1\r\nappend counter 0 0 1\r\n0\r\n", "STORED\n6\nSTORED")
 		there := map[string]bool{"k": true, "date": true, "now": true, "viv": true, "counter": true}
 		for len(there) > 0 {
 			for key := range there {

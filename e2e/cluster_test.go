@@ -27,6 +27,7 @@ type member struct {
 type cluster struct {
 	t       *testing.T
 	members []*member
+	hurried bool // operations have the time that they have by default
 }
 
 // grow starts as many nodes as are missing to n, and waits until all are
@@ -62,6 +63,9 @@ func (c *cluster) run(i int, join string) {
 	if m.manual {
 		args = append(args, "--attach", "manual")
 	}
+	if !c.hurried {
+		args = append(args, unhurriedly)
+	}
 	command := append(slices.Clone(m.inside), program)
 	m.process = launch(c.t, fmt.Sprint("node ", i+1), command[0], append(command[1:], args...)...)
 	m.addr, m.http = addr, web
@@ -83,7 +87,7 @@ func (m *member) layout() (l layout, err error) { return l, m.page("/v1/nodes", 
 
 // page reads a page of the node's side door.
 func (m *member) page(path string, into any) error {
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: patience}
 	resp, err := client.Get("http://" + m.http + path)
 	if err != nil {
 		return err
@@ -145,7 +149,7 @@ func (c *cluster) judged(duration time.Duration, endpoints []string, disturb fun
 	go func() {
 		defer close(done)
 		r, err = verify.Run(c.t.Context(), verify.Config{
-			Endpoints: endpoints, Duration: duration, Clients: 12, Prefix: fmt.Sprint("v", s, "-"), Seed: s, Timeout: 10 * time.Second,
+			Endpoints: endpoints, Duration: duration, Clients: 12, Prefix: fmt.Sprint("v", s, "-"), Seed: s, Timeout: patience,
 		})
 	}()
 	disturb()
@@ -167,7 +171,7 @@ func (c *cluster) wants(keys int) {
 		w := connect(c.t, m.process)
 		for k := range keys {
 			value := fmt.Sprint("value", k)
-			w.want(c.t, fmt.Sprintf("get stays%d\r\n", k), fmt.Sprintf("VALUE stays%d 0 %d\n%s\nEND", k, len(value), value))
+			w.served(c.t, fmt.Sprintf("get stays%d\r\n", k), fmt.Sprintf("VALUE stays%d 0 %d\n%s\nEND", k, len(value), value))
 		}
 		if c.t.Failed() {
 			c.t.Fatalf("asked at node %d", i+1)
@@ -180,7 +184,7 @@ func (c *cluster) fill(keys int) {
 	w := connect(c.t, c.members[0].process)
 	for k := range keys {
 		value := fmt.Sprint("value", k)
-		w.want(c.t, fmt.Sprintf("set stays%d 0 0 %d\r\n%s\r\n", k, len(value), value), "STORED")
+		w.served(c.t, fmt.Sprintf("set stays%d 0 0 %d\r\n%s\r\n", k, len(value), value), "STORED")
 	}
 }
 
@@ -211,7 +215,7 @@ func TestClusterUnderFaults(t *testing.T) {
 // From a second after a node was killed on, nothing fails that is asked of the
 // others.
 func TestNothingFailsLongAfterAKill(t *testing.T) {
-	c := &cluster{t: t}
+	c := &cluster{t: t, hurried: true}
 	c.grow(3)
 	c.members[0].kill(t)
 	// A machine that is busy with something else pauses processes too, and that

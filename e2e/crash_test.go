@@ -134,6 +134,7 @@ func TestRestart(t *testing.T) {
 	w := connect(t, p)
 	w.want(t, "set k 7 0 1\r\nx\r\nset t 0 1000 1\r\ny\r\nset gone 0 0 1\r\nz\r\ndelete gone\r\nms s 1 T500\r\ns\r\nmd s I\r\nmg s\r\n",
 		"STORED\nSTORED\nSTORED\nDELETED\nHD\nHD\nHD X W")
+	began := time.Now()
 	ask := []string{"gets k t gone s\r\n", "mg t t f\r\n", "mg s t f\r\n"}
 	var before []string
 	for _, request := range ask {
@@ -146,7 +147,7 @@ func TestRestart(t *testing.T) {
 	p = s.start(t)
 	w = connect(t, p)
 	for i, request := range ask {
-		if after := w.ask(t, request); !same(before[i], after) {
+		if after := w.ask(t, request); !same(before[i], after, time.Since(began)) {
 			t.Errorf("%q was answered with %q and after the restart with %q", request, before[i], after)
 		}
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -22,14 +23,28 @@ func (c *cluster) unkai(at *member, args ...string) (string, error) {
 	return string(out), err
 }
 
-// ask runs a command that has to succeed.
-func (c *cluster) ask(at *member, args ...string) string {
+// ask runs a command that has to succeed, which it may not at once: on a busy machine
+// nodes miss each other for a moment.
+func (c *cluster) ask(at *member, args ...string) (out string) {
 	c.t.Helper()
-	out, err := c.unkai(at, args...)
-	if err != nil {
-		c.t.Fatalf("unkai %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	eventually(c.t, "unkai "+strings.Join(args, " "), func() (err error) {
+		if out, err = c.unkai(at, args...); err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	})
 	return out
+}
+
+// tells waits until what a command prints has something in it.
+func (c *cluster) tells(at *member, what string, args ...string) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("unkai %s tells %q", strings.Join(args, " "), what), func() error {
+		if out := c.ask(at, args...); !strings.Contains(out, what) {
+			return errors.New(out)
+		}
+		return nil
+	})
 }
 
 func (c *cluster) jobs(at *member) (j admin.Jobs, err error) {

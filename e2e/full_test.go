@@ -31,6 +31,25 @@ func (c *cluster) full(m *member, full bool) {
 	})
 }
 
+// gone deletes what is there. When it is in doubt whether that was done, it is done again.
+func (c *cluster) gone(w *wire, key string) {
+	c.t.Helper()
+	doubt := false
+	eventually(c.t, key+" is deleted", func() error {
+		switch got := w.ask(c.t, "delete "+key+"\r\n"); {
+		case got == "DELETED", got == "NOT_FOUND" && doubt:
+			return nil
+		case strings.HasPrefix(got, "SERVER_ERROR "):
+			doubt = doubt || !strings.HasPrefix(got, "SERVER_ERROR not applied")
+			return errors.New(got)
+		default:
+			c.t.Fatalf("delete %s was answered with %q", key, got)
+			return nil
+		}
+	})
+	w.served(c.t, "get "+key+"\r\n", "END")
+}
+
 // The disk of one node is taken by somebody else: the others go on, for all keys at
 // every node, and that one refuses growth, and reads and deletes; when there is room
 // it gets what it missed, with no help.
@@ -54,32 +73,45 @@ func TestDiskFullAtOne(t *testing.T) {
 		k.answered(2000)
 		for i := range 60 {
 			w := connect(t, c.members[i%3].process)
-			w.want(t, fmt.Sprintf("set late%d 0 0 %d\r\n%s\r\n", i, len(value), value), "STORED")
+			w.served(t, fmt.Sprintf("set late%d 0 0 %d\r\n%s\r\n", i, len(value), value), "STORED")
 		}
 		// Its own replica has refused them, and says so; it reads and deletes.
 		w := connect(t, c.members[1].process)
 		for i := range 60 {
 			key := fmt.Sprint("late", i)
-			w.want(t, "get "+key+"\r\n", "VALUE "+key+got)
-			if out := c.ask(c.members[1], "explain", key); strings.Count(out, "an item") != 2 {
-				t.Fatalf("the full node has taken a value of %d bytes:\n%s", len(value), out)
-			}
+			w.served(t, "get "+key+"\r\n", "VALUE "+key+got)
+			eventually(t, "both others have taken "+key, func() error {
+				out := c.ask(c.members[1], "explain", key)
+				switch n := strings.Count(out, "an item"); {
+				case n > 2:
+					t.Fatalf("the full node has taken a value of %d bytes:\n%s", len(value), out)
+				case n < 2: // one that did not answer just now
+					return errors.New(out)
+				}
+				return nil
+			})
 		}
 		for i := range 50 {
-			w.want(t, fmt.Sprintf("delete stays%d\r\nget stays%d\r\n", i, i), "DELETED\nEND")
+			c.gone(w, fmt.Sprint("stays", i))
 		}
-		if out := c.ask(c.members[0], "nodes"); strings.Count(out, "FULL") != 1 {
-			t.Errorf("unkai nodes does not show it:\n%s", out)
-		}
+		eventually(t, "unkai nodes shows it", func() error {
+			if out := c.ask(c.members[0], "nodes"); strings.Count(out, "FULL") != 1 {
+				return errors.New(out)
+			}
+			return nil
+		})
 		if err := os.Remove(others); err != nil {
 			t.Fatal(err)
 		}
 		c.full(c.members[1], false)
 	})
 	for i := range 60 {
-		if out := c.ask(c.members[0], "explain", fmt.Sprint("late", i)); strings.Count(out, "an item") != 3 || strings.Contains(out, "DIFFERS") {
-			t.Errorf("it was not brought to all:\n%s", out)
-		}
+		eventually(t, "it was brought to all", func() error {
+			if out := c.ask(c.members[0], "explain", fmt.Sprint("late", i)); strings.Count(out, "an item") != 3 || strings.Contains(out, "DIFFERS") {
+				return errors.New(out)
+			}
+			return nil
+		})
 	}
 }
 
@@ -103,8 +135,16 @@ func TestDiskFullAtAll(t *testing.T) {
 	}
 	c.troubled(k, func() {
 		w := connect(t, c.members[0].process)
-		set := func(i int) string {
-			return w.ask(t, fmt.Sprintf("set big%d 0 0 %d\r\n%s\r\n", i, len(value), value))
+		const full, fuller = "SERVER_ERROR out of memory storing object", "store is full: less than"
+		set := func(i int) (reply string) {
+			eventually(t, "it is stored, or the disks are full", func() error { // nodes may miss each other for a moment
+				reply = w.ask(t, fmt.Sprintf("set big%d 0 0 %d\r\n%s\r\n", i, len(value), value))
+				if reply == "STORED" || reply == full || strings.Contains(reply, fuller) {
+					return nil
+				}
+				return errors.New(reply)
+			})
+			return reply
 		}
 		stored := 0
 		for ; stored < 2000; stored++ {
@@ -112,17 +152,14 @@ func TestDiskFullAtAll(t *testing.T) {
 			if reply == "STORED" {
 				continue
 			}
-			if reply != "SERVER_ERROR out of memory storing object" && !strings.Contains(reply, "store is full: less than") {
-				t.Errorf("full disks were answered with %q", reply)
-			}
 			t.Logf("after %d values: %s", stored, reply)
 			break
 		}
 		for i := range stored {
-			w.want(t, fmt.Sprintf("get big%d\r\n", i), fmt.Sprintf("VALUE big%d 0 %d\n%s\nEND", i, len(value), value))
+			w.served(t, fmt.Sprintf("get big%d\r\n", i), fmt.Sprintf("VALUE big%d 0 %d\n%s\nEND", i, len(value), value))
 		}
 		for i := 0; i < stored; i++ {
-			w.want(t, fmt.Sprintf("delete big%d\r\n", i), "DELETED")
+			c.gone(w, fmt.Sprint("big", i))
 		}
 		eventually(t, "the disks have room again", func() error {
 			for i := range 3 {

@@ -369,6 +369,7 @@ func (d *duel) play(commands []command) *mismatch {
 	d.played++
 	prefix := fmt.Sprintf("%d:", d.played)
 	d.theirs.names, d.ours.names = newNames(), newNames()
+	began := time.Now()
 	for from := 0; from < len(commands); {
 		to := from + 1
 		for to < len(commands) && !commands[to].first {
@@ -379,7 +380,7 @@ func (d *duel) play(commands []command) *mismatch {
 		ours, ourErr := d.ours.say(prefix, batch)
 		for i, c := range batch {
 			failed := i == len(batch)-1 && (theirErr != nil || ourErr != nil)
-			if failed || !agree(c.fill(prefix, d.theirs.names), theirs[i], ours[i]) {
+			if failed || !agree(c.fill(prefix, d.theirs.names), theirs[i], ours[i], time.Since(began)) {
 				return &mismatch{from + i, theirs[i], ours[i], theirErr, ourErr}
 			}
 		}

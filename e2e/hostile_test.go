@@ -241,7 +241,7 @@ func TestTooManyConnections(t *testing.T) {
 				continue
 			}
 			defer w.Close()
-			if err := w.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+			if err := w.SetDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.Write([]byte("mn\r\n")); err == nil {

@@ -15,12 +15,15 @@ const (
 	hosts  = 5
 	enough = 2 // replicas, of the three that a key has: for a write, and for a read
 
-	// A cut lasts cutFor. Until noticed is over a node may still ask in vain: it
-	// has to learn who is away.
+	// A cut lasts cutFor, or longer on a busy machine: until who can serve has served.
+	// Until noticed is over a node may still ask in vain: it has to learn who is away.
 	cutFor  = 4000 * time.Millisecond
 	noticed = 2 * time.Second
 	// No answer takes longer than --request-timeout, and what a busy machine adds.
 	longest = 2*time.Second + time.Second
+	// Where a machine stood still for a while, one answer in ten may have taken longer, and
+	// none as long as this.
+	never = patience / 2
 )
 
 // shape is a way to cut a network.
@@ -133,7 +136,7 @@ type partitioned struct {
 // the network is whole again everybody serves everything, and what was
 // acknowledged is there.
 func TestPartitions(t *testing.T) {
-	p := &partitioned{cluster: &cluster{t: t}, network: newNetwork(t, hosts)}
+	p := &partitioned{cluster: &cluster{t: t, hurried: true}, network: newNetwork(t, hosts)}
 	for i := range hosts {
 		at := p.network.address(i)
 		m := &member{dir: t.TempDir() + "/data", peer: at + ":21011", inside: p.network.inside(i)}
@@ -151,7 +154,7 @@ func TestPartitions(t *testing.T) {
 
 // in is the same cluster in a subtest.
 func (p *partitioned) in(t *testing.T) *partitioned {
-	return &partitioned{&cluster{t: t, members: p.members}, p.network, p.askers}
+	return &partitioned{&cluster{t: t, members: p.members, hurried: true}, p.network, p.askers}
 }
 
 // employ finds keys for askers: at every node one for every order of replicas
@@ -207,17 +210,17 @@ func (p *partitioned) asked(disturb func()) {
 
 // partition cuts the network, heals it, and judges.
 func (p *partitioned) partition(s shape) {
-	var cut, heal, end time.Time
+	var cut, from, heal, end time.Time
 	p.asked(func() {
 		p.judged(cutFor+2*time.Second, p.endpoints(), func() {
 			pause(500 * time.Millisecond)
 			if s.flap {
-				cut, heal = p.flap(s)
+				cut, from, heal = p.flap(s)
 			} else {
 				p.network.cut(p.t, s.cut...)
 				cut = time.Now()
 				pause(cutFor)
-				heal = time.Now()
+				from, heal = p.serve(s, cut.Add(noticed))
 				p.network.cut(p.t)
 			}
 		})
@@ -225,23 +228,63 @@ func (p *partitioned) partition(s shape) {
 		end = time.Now()
 	})
 	for node := range hosts {
-		p.report(s, node, cut.Add(noticed), heal)
+		p.report(s, node, from, heal)
 	}
 	p.hung(cut, end)
 	p.all()
 }
 
 // flap cuts and heals again and again, at random moments.
-func (p *partitioned) flap(s shape) (from, until time.Time) {
+func (p *partitioned) flap(s shape) (cut, from, until time.Time) {
 	r := random(seed(p.t), 0)
-	from = time.Now()
-	for until = from; until.Sub(from) < cutFor; until = time.Now() {
+	cut = time.Now()
+	from = cut.Add(noticed)
+	for late := cut.Add(patience); ; {
 		p.network.cut(p.t, s.cut...)
 		pause(time.Duration(r.Int64N(int64(900 * time.Millisecond))))
 		p.network.cut(p.t)
 		pause(time.Duration(r.Int64N(int64(900 * time.Millisecond))))
+		if until = time.Now(); until.Sub(cut) < cutFor {
+			continue
+		}
+		if p.serves(s, from, until) || until.After(late) {
+			return cut, from, until
+		}
+		from = p.anew(s, from, until)
 	}
-	return from, until
+}
+
+// serve waits during a cut until those who can serve their keys do. It gives the time in
+// which they did, or did not when patience was over.
+func (p *partitioned) serve(s shape, from time.Time) (since, until time.Time) {
+	for late := from.Add(patience); ; pause(askEvery) {
+		until = time.Now()
+		if p.serves(s, from, until) || until.After(late) {
+			return from, until
+		}
+		from = p.anew(s, from, until)
+	}
+}
+
+// serves reports whether every node serves in that time the keys that it can.
+func (p *partitioned) serves(s shape, from, until time.Time) bool {
+	for node := range hosts {
+		if can, _, idle := p.told(s, node, from, until); len(idle) > 0 || !can.well() {
+			return false
+		}
+	}
+	return true
+}
+
+// anew is when to begin to look: once more from now on, if too much has failed until now.
+func (p *partitioned) anew(s shape, from, until time.Time) time.Time {
+	for node := range hosts {
+		if can, _, _ := p.told(s, node, from, until); !can.well() {
+			p.t.Logf("after %v node %d looks badly: %v (%v)", until.Sub(from).Round(time.Millisecond), node+1, &can, can.failure)
+			return until
+		}
+	}
+	return from
 }
 
 // healed waits until every asker has been told something about a write and a
@@ -310,11 +353,12 @@ func (y *tally) String() string {
 	return fmt.Sprintf("%d keys, %.1f%% of %d answered, slowest %v", y.keys, 100*float64(y.answered)/float64(max(y.asked, 1)), y.asked, y.slowest.Round(time.Millisecond))
 }
 
-// report judges what a node has served during a cut.
-func (p *partitioned) report(s shape, node int, from, until time.Time) {
-	p.t.Helper()
-	var can, cannot tally
-	var idle []string
+// well reports whether nearly all was answered.
+func (y *tally) well() bool { return y.answered*10 >= y.asked*9 }
+
+// told are the operations of a node on keys that it can serve and on others; idle are those
+// of the first of which it served nothing.
+func (p *partitioned) told(s shape, node int, from, until time.Time) (can, cannot tally, idle []string) {
 	for _, a := range p.askers {
 		if a.node != node {
 			continue
@@ -322,9 +366,6 @@ func (p *partitioned) report(s shape, node int, from, until time.Time) {
 		answers := a.during(from, until)
 		if !s.can(a) {
 			cannot.add(answers)
-			if wrote, read := served(answers); s.cannot(a) && (wrote || read) {
-				p.t.Errorf("node %d served %s, of nodes %v: it can reach too few of them", node+1, a.key, numbers(a.replicas))
-			}
 			continue
 		}
 		can.add(answers)
@@ -332,11 +373,26 @@ func (p *partitioned) report(s shape, node int, from, until time.Time) {
 			idle = append(idle, fmt.Sprint(numbers(a.replicas)))
 		}
 	}
+	return can, cannot, idle
+}
+
+// report judges what a node has served during a cut.
+func (p *partitioned) report(s shape, node int, from, until time.Time) {
+	p.t.Helper()
+	for _, a := range p.askers {
+		if a.node != node || !s.cannot(a) {
+			continue
+		}
+		if wrote, read := served(a.during(from, until)); wrote || read {
+			p.t.Errorf("node %d served %s, of nodes %v: it can reach too few of them", node+1, a.key, numbers(a.replicas))
+		}
+	}
+	can, cannot, idle := p.told(s, node, from, until)
 	p.t.Logf("node %d: with a quorum %v; without %v", node+1, &can, &cannot)
 	if len(idle) > 0 {
 		p.t.Errorf("node %d did not serve keys of nodes %s: it can reach enough of them (%v)", node+1, strings.Join(idle, " "), can.failure)
 	}
-	if can.answered*10 < can.asked*9 {
+	if !can.well() {
 		p.t.Errorf("node %d answered only %d of %d operations on keys that have a quorum (%v)", node+1, can.answered, can.asked, can.failure)
 	}
 }
@@ -345,9 +401,14 @@ func (p *partitioned) report(s shape, node int, from, until time.Time) {
 func (p *partitioned) hung(from, until time.Time) {
 	p.t.Helper()
 	for _, a := range p.askers {
-		for _, r := range a.during(from, until) {
-			if r.took > longest {
-				p.t.Errorf("node %d took %v to answer for %s, of nodes %v (%v)", a.node+1, r.took, a.key, numbers(a.replicas), r.err)
+		answers := a.during(from, until)
+		late := 0
+		for _, r := range answers {
+			if r.took <= longest {
+				continue
+			}
+			if late++; late > 1+len(answers)/10 || r.took > never {
+				p.t.Errorf("node %d took %v to answer for %s, of nodes %v (%v), late %d times", a.node+1, r.took, a.key, numbers(a.replicas), r.err, late)
 			}
 		}
 	}

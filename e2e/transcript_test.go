@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A transcript is a conversation that was had with a real memcached:
@@ -146,8 +147,9 @@ func compare(t *testing.T, p *process, pattern string) {
 	for _, path := range transcripts(t, pattern) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
 			steps, _ := readTranscript(t, path)
+			began := time.Now()
 			play(t, p, steps, func(s *step, got []string) {
-				if !agree(s.sent[0], s.want, got) {
+				if !agree(s.sent[0], s.want, got, time.Since(began)) {
 					t.Errorf("%s:%d: > %s\nwant < %s\n got < %s", path, s.line, strings.Join(s.sent, "\n     | "),
 						strings.Join(s.want, "\n     < "), strings.Join(got, "\n     < "))
 				}

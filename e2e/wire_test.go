@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -167,6 +168,22 @@ func (w *wire) want(t testing.TB, request, answer string) {
 	if got := w.ask(t, request); got != answer {
 		t.Fatalf("%.80q was answered with %.200q, want %.200q", request, got, answer)
 	}
+}
+
+// served is want of a cluster, for what may be asked twice: on a busy machine nodes miss
+// each other for a moment.
+func (w *wire) served(t testing.TB, request, answer string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%.80q is served", request), func() error {
+		got := w.ask(t, request)
+		if strings.HasPrefix(got, "SERVER_ERROR ") {
+			return errors.New(got)
+		}
+		if got != answer {
+			t.Fatalf("%.80q was answered with %.200q, want %.200q", request, got, answer)
+		}
+		return nil
+	})
 }
 
 // stat is one figure of the stats command.

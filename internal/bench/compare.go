@@ -90,7 +90,7 @@ func (c *Comparison) cell(ctx context.Context, s Scenario, who Contestant, round
 
 	l := c.Load
 	l.Endpoints = []string{srv.Listen}
-	l.Connections, l.Pipeline, l.Reads, l.Preload = s.Connections, s.Pipeline, s.Reads, true
+	l.Connections, l.Pipeline, l.Reads, l.Preload, l.Timeout = s.Connections, s.Pipeline, s.Reads, true, noLonger
 	if err := l.Validate(); err != nil {
 		return nil, err
 	}

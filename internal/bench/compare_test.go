@@ -24,7 +24,7 @@ func smallComparison(t *testing.T) *Comparison {
 		Contestants: []Contestant{fakeContestant("memory"), fakeContestant("disk")},
 		Scenarios: []Scenario{
 			{Name: "a", Connections: 2, Pipeline: 1, Reads: 90, Targets: map[string]Target{
-				"memory": {Throughput: 1000, P99: 1000}, "disk": {Throughput: 0.001},
+				"memory": {Throughput: 1e6, P99: 1e6}, "disk": {Throughput: 1e-6}, // whatever the machine does meanwhile
 			}},
 			{Name: "b", Connections: 2, Pipeline: 4, Reads: 0},
 		},
@@ -32,7 +32,7 @@ func smallComparison(t *testing.T) *Comparison {
 		Load:   Defaults(),
 		Dir:    t.TempDir(),
 	}
-	c.Load.Keys, c.Load.Duration, c.Load.WarmUp = 100, 100*time.Millisecond, 10*time.Millisecond
+	c.Load.Keys, c.Load.Operations, c.Load.Duration, c.Load.WarmUp = 100, 2000, 0, 10*time.Millisecond
 	return c
 }
 
@@ -64,7 +64,7 @@ func TestCompare(t *testing.T) {
 			verdicts[a.Scenario+" "+a.Server+" "+a.Of+" "+a.Target] = *a.Reached
 		}
 	}
-	want := map[string]bool{"a memory throughput ≥ 1000.00": false, "a memory p99 ≤ 1000.00": true, "a disk throughput ≥ 0.00": true}
+	want := map[string]bool{"a memory throughput ≥ 1000000.00": false, "a memory p99 ≤ 1000000.00": true, "a disk throughput ≥ 0.00": true}
 	for k, v := range want {
 		if got, ok := verdicts[k]; !ok || got != v {
 			t.Errorf("%s: %v %v", k, got, ok)
@@ -77,7 +77,7 @@ func TestCompare(t *testing.T) {
 		t.Error(err)
 	}
 	var out strings.Builder
-	if err := r.WriteText(&out); err != nil || !strings.Contains(out.String(), "≥ 1000.00") || !strings.Contains(out.String(), "missed") {
+	if err := r.WriteText(&out); err != nil || !strings.Contains(out.String(), "≥ 1000000.00") || !strings.Contains(out.String(), "missed") {
 		t.Errorf("%v:\n%s", err, &out)
 	}
 	if left, err := filepath.Glob(filepath.Join(c.Dir, "*")); err != nil || len(left) > 0 {
@@ -89,7 +89,7 @@ func TestCompareStopsWhenInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c := smallComparison(t)
-	c.Load.Duration = time.Hour
+	c.Load.Duration, c.Load.Operations = time.Hour, 0
 	c.Load.Progress = func(Progress) { cancel() }
 	if _, err := c.Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		time.AfterFunc(time.Minute, func() { os.Exit(2) }) // should nobody kill it
+		time.AfterFunc(10*time.Minute, func() { os.Exit(2) }) // should nobody kill it
 		newFake().serve(l)
 		return
 	}

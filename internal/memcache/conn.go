@@ -147,7 +147,7 @@ func (c *conn) fill() bool {
 		c.idleSince.Store(time.Now().UnixNano())
 	}
 	n, err := c.nc.Read(c.buf[c.w:])
-	if err != nil && n == 0 && half && c.leaving.Load() && c.linger(half) { // interrupt knows nothing of halves
+	if err != nil && n == 0 && c.leaving.Load() && c.again(half) {
 		n, err = c.nc.Read(c.buf[c.w:])
 	}
 	if !half && c.s.cfg.IdleTimeout > 0 && c.idleSince.Swap(0) == kicked {

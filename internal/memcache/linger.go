@@ -14,6 +14,8 @@ const (
 	// lingerFor is how long a client that never pauses is listened to, and one in the
 	// middle of a request.
 	lingerFor = time.Second
+	// lookFor is how long the last look takes, at what has come meanwhile.
+	lookFor = 10 * time.Millisecond
 )
 
 // interrupt has a connection end soon, because the server is closing.
@@ -34,6 +36,17 @@ func (c *conn) linger(half bool) bool {
 		by = quiet
 	}
 	return now.Before(by) && c.nc.SetReadDeadline(by) == nil
+}
+
+// again sets the deadline for a second read of a connection that is leaving, after the
+// first has come to its end. The one that the interrupt has set knows nothing of halves.
+// And a process that stood still while a request came is told that the time is up: so
+// there is a last look.
+func (c *conn) again(half bool) bool {
+	if half {
+		return c.linger(half)
+	}
+	return c.nc.SetReadDeadline(time.Now().Add(lookFor)) == nil
 }
 
 // satisfied reports whether the client has just been sent the answer to all that it has

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -29,11 +30,11 @@ func TestARequestDuringTheClose(t *testing.T) {
 		want   string           // that the client reads, until EOF
 		took   [2]time.Duration // from the begin of the close to its end
 	}{
-		{"nothing", "", nil, 0, "", [2]time.Duration{quietFor, quietFor}},
+		{"nothing", "", nil, 0, "", [2]time.Duration{quietFor + lookFor, quietFor + lookFor}},
 		{"one", "", []string{"get a\r\n"}, 50 * time.Millisecond, "END\r\n", [2]time.Duration{50 * time.Millisecond, 50 * time.Millisecond}},
 		{"the rest of one", "set a 0 0 3\r\nx", []string{"yz\r\n"}, 700 * time.Millisecond, "STORED\r\n", [2]time.Duration{700 * time.Millisecond, 700 * time.Millisecond}},
 		{"never the rest", "set a 0 0 3\r\nx", nil, 0, "", [2]time.Duration{quietFor + lingerFor, quietFor + lingerFor}},
-		{"several at once, and more", "", []string{"get a\r\nget b\r\n", "get c\r\nget d\r\n"}, 60 * time.Millisecond, "END\r\nEND\r\nEND\r\nEND\r\n", [2]time.Duration{120*time.Millisecond + quietFor, 120*time.Millisecond + quietFor}},
+		{"several at once, and more", "", []string{"get a\r\nget b\r\n", "get c\r\nget d\r\n"}, 60 * time.Millisecond, "END\r\nEND\r\nEND\r\nEND\r\n", [2]time.Duration{120*time.Millisecond + quietFor + lookFor, 120*time.Millisecond + quietFor + lookFor}},
 		{"more than a batch, and more", "", []string{strings.Repeat("get a\r\n", maxOps), "get b\r\n"}, 60 * time.Millisecond, strings.Repeat("END\r\n", maxOps+1), [2]time.Duration{120 * time.Millisecond, 120 * time.Millisecond}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,6 +102,47 @@ func TestAClientThatNeverPausesIsLeft(t *testing.T) {
 	})
 }
 
+// sleepy is a connection of a process that stood still until it was too late: what has
+// come meanwhile is there, and a read is told that its time is up.
+type sleepy struct {
+	pieces
+	woken bool
+}
+
+func (s *sleepy) Read(b []byte) (int, error) {
+	if !s.woken {
+		s.woken = true
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.pieces.Read(b)
+}
+
+// What came while the server stood still is answered.
+func TestARequestWhileTheServerStoodStill(t *testing.T) {
+	s := New(Config{Handler: &shelf{items: map[string]unkai.Item{}}, Now: func() int64 { return testNow }, Log: slog.New(slog.DiscardHandler), MaxConns: 1})
+	p := &sleepy{pieces: pieces{in: [][]byte{[]byte("get a\r\n")}}}
+	c := newConn(s, p)
+	c.interrupt()
+	s.served.Add(1)
+	c.serve()
+	if got := p.out.String(); got != "END\r\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// ended looks for a while whether a connection has ended. It looks twice: the while may be
+// over because this process stood still, and the end have come meanwhile.
+func ended(nc net.Conn, r *bufio.Reader, while time.Duration) bool {
+	for _, d := range []time.Duration{while, time.Millisecond} {
+		_ = nc.SetReadDeadline(time.Now().Add(d))
+		if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return true
+		}
+	}
+	_ = nc.SetReadDeadline(time.Time{})
+	return false
+}
+
 // Clients that look whether their connection has ended before they send lose no answer
 // when the server closes.
 func TestNoAnswerIsLostInTheClose(t *testing.T) {
@@ -126,18 +168,16 @@ func TestNoAnswerIsLostInTheClose(t *testing.T) {
 						return
 					}
 					asked.Add(1)
-					_ = nc.SetReadDeadline(time.Now().Add(time.Duration(20+i) * time.Millisecond))
-					if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+					if ended(nc, r, time.Duration(20+i)*time.Millisecond) {
 						return // it has been told to go
 					}
-					_ = nc.SetReadDeadline(time.Time{})
 				}
 			})
 		}
 		for asked.Load() < 200 {
 			time.Sleep(time.Millisecond)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := h.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}

@@ -30,7 +30,7 @@ func TestACrashLoopEatsNoQuorum(t *testing.T) {
 	settled(t, 4, append(all, life)...)
 	stop(t, life)
 	life = built(t, plain, all[0].Peer())
-	for until := time.Now().Add(30 * time.Second); !strings.Contains(log.String(), "not attached by themselves"); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); !strings.Contains(log.String(), "not attached by themselves"); time.Sleep(20 * time.Millisecond) {
 		for _, m := range nodes(t, all[0]).Nodes {
 			if m.ID == idOf(t, life) && m.State == "attached" {
 				t.Fatal("its second life is attached too, while the first holds a share")
@@ -57,7 +57,7 @@ func TestASpareTakesThePlaceOfTheDead(t *testing.T) {
 	id := idOf(t, spare)
 	eventually := func(what string, of string, holds func(*admin.Prospect) bool) {
 		t.Helper()
-		for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 			told := 0
 			for _, n := range all {
 				for _, m := range nodes(t, n).Nodes {
@@ -92,7 +92,7 @@ func TestASpareTakesThePlaceOfTheDead(t *testing.T) {
 	}
 	after = 1
 	post(t, all[0], "/v1/job", admin.Order{Do: "auto-replace", AutoReplace: &after}, nil)
-	for until := time.Now().Add(30 * time.Second); len(nodes(t, all[0]).Nodes) != 3; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); len(nodes(t, all[0]).Nodes) != 3; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%+v", nodes(t, all[0]))
 		}

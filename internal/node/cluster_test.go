@@ -23,9 +23,9 @@ func member(t *testing.T, kind, dir string, join ...string) *node.Node {
 	cfg := node.DefaultConfig()
 	cfg.Data, cfg.Store, cfg.Join = dir, kind, join
 	cfg.Listen, cfg.Peer, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Memory, cfg.Cache, cfg.Buckets = 64<<20, 8<<20, 64
+	cfg.Memory, cfg.Cache, cfg.Buckets, cfg.RequestTimeout = 64<<20, 8<<20, 64, unhurried
 	cfg.Log = slog.New(slog.DiscardHandler)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
@@ -56,7 +56,7 @@ func nodes(t testing.TB, n *node.Node) admin.Nodes {
 // settled waits until so many nodes are attached and nothing moves any more.
 func settled(t *testing.T, want int, all ...*node.Node) admin.Nodes {
 	t.Helper()
-	until := time.Now().Add(30 * time.Second)
+	until := time.Now().Add(patience)
 	for {
 		ready := true
 		var seen admin.Nodes
@@ -99,7 +99,7 @@ func dial(t *testing.T, n *node.Node) *client {
 
 func (c *client) line(send string) string {
 	c.t.Helper()
-	if err := c.c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	if _, err := io.WriteString(c.c, send); err != nil {

@@ -13,10 +13,10 @@ import (
 	"unkai/internal/node"
 )
 
-// free is an address at which nobody listens.
+// free is an address at which nobody listens, and nobody else will.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", lasting())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func startLate(ctx context.Context, t *testing.T, timeout time.Duration) *late {
 		}
 		l.started <- n
 	}()
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", cfg.Listen)
 		if err == nil {
 			t.Cleanup(func() { _ = c.Close() })
@@ -71,7 +71,7 @@ func (l *late) serves() {
 		l.t.Cleanup(func() { stop(l.t, n) })
 	case err := <-l.failed:
 		l.t.Fatal(err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		l.t.Fatal("it does not serve")
 	}
 }
@@ -89,7 +89,7 @@ func TestWhoDoesNotServeYetSaysSo(t *testing.T) {
 		}
 	}
 	l.serves()
-	for until := time.Now().Add(10 * time.Second); ; {
+	for until := time.Now().Add(patience); ; {
 		got := l.line("set a 0 0 1\r\nx\r\n")
 		if got == "STORED" {
 			break
@@ -130,10 +130,10 @@ func TestAStartThatIsGivenUpLetsItsClientsGo(t *testing.T) {
 				if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "cut off") {
 					t.Error(err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("it does not end")
 			}
-			if err := l.c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			if err := l.c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			var ne net.Error

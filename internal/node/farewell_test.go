@@ -86,9 +86,12 @@ func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool
 		leave = nil
 	}
 	for k := 0; ; k++ {
-		_ = nc.SetReadDeadline(time.Now().Add(time.Duration(20+i) * time.Millisecond))
-		if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
-			return true
+		// Twice: the time may be up because this process stood still.
+		for _, d := range []time.Duration{time.Duration(20+i) * time.Millisecond, time.Millisecond} {
+			_ = nc.SetReadDeadline(time.Now().Add(d))
+			if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+				return true
+			}
 		}
 		_ = nc.SetReadDeadline(time.Time{})
 		select {
@@ -120,7 +123,13 @@ func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool
 	}
 }
 
-func short(c *node.Config) { c.Farewell = 2 * time.Second }
+// goodbye is a farewell that is soon over, and long enough to be seen.
+const goodbye = 5 * time.Second
+
+func short(c *node.Config) { c.Farewell = goodbye }
+
+// endless is a farewell that no test sees the end of.
+func endless(c *node.Config) { c.Farewell = 10 * patience }
 
 // forClients is a job that waits for nothing but clients.
 func forClients(j admin.Job) bool {
@@ -146,7 +155,7 @@ func gone(t *testing.T, n *node.Node) {
 	t.Helper()
 	select {
 	case <-n.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a removed node goes on")
 	}
 	if err := n.Err(); !errors.Is(err, node.ErrDrained) || !errors.Is(err, topology.ErrRemoved) {
@@ -178,23 +187,22 @@ func TestClientsOfALeaver(t *testing.T) {
 // taken has a node leave, whose clients stay until it has.
 func taken(t *testing.T, p *polite, kind string, leaver, asked, other *node.Node) {
 	t.Helper()
+	began := time.Now()
 	id := leaving(t, kind, leaver, asked, short)
-	waits := awaited(t, asked, id, forClients)
-	if waits.State != admin.JobRunning {
-		t.Errorf("it did not wait: %+v", waits)
+	for _, n := range []*node.Node{asked, other} {
+		if waits := awaited(t, n, id, forClients); waits.State != admin.JobRunning {
+			t.Errorf("it did not wait: %+v", waits)
+		}
 	}
-	if seen := nodes(t, other); seen.Job == nil || len(seen.Job.Waits) != 1 {
-		t.Errorf("%+v", seen.Job)
-	}
-	before, moved, began := p.asked.Load(), p.moved.Load(), time.Now()
+	before, moved := p.asked.Load(), p.moved.Load()
 	if done := ended(t, asked, id); done.State != admin.JobDone {
 		t.Errorf("%+v", done)
 	}
-	if took := time.Since(began); took < time.Second {
+	if took := time.Since(began); took < goodbye {
 		t.Errorf("it was waited for its clients for %v", took)
 	}
 	gone(t, leaver)
-	for until := time.Now().Add(20 * time.Second); p.moved.Load() < moved+4 && time.Now().Before(until); {
+	for until := time.Now().Add(patience); p.moved.Load() < moved+4 && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	if p.asked.Load() == before || p.moved.Load() < moved+4 {
@@ -205,9 +213,9 @@ func taken(t *testing.T, p *polite, kind string, leaver, asked, other *node.Node
 // A job that waits for nothing but clients can be cancelled: the node joins again.
 func TestCancelWhileClientsLeave(t *testing.T) {
 	t.Parallel()
-	all := cluster(t, 4, plain)
+	all := cluster(t, 4, endless)
 	p := visit(t, all...)
-	id := leaving(t, "detach", all[3], all[1], plain)
+	id := leaving(t, "detach", all[3], all[1], endless)
 	awaited(t, all[1], id, forClients)
 	if code, text := post(t, all[2], "/v1/job", admin.Order{Do: "cancel", Job: id}, nil); code != 200 {
 		t.Fatalf("%d %s", code, text)
@@ -228,11 +236,10 @@ func TestADrainedNodeNeedNotWait(t *testing.T) {
 	for _, how := range []string{"its clients leave", "it is stopped"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			all := cluster(t, 4, plain)
+			all := cluster(t, 4, endless)
 			p := visit(t, all...)
-			id := leaving(t, "detach", all[3], all[1], plain)
+			id := leaving(t, "detach", all[3], all[1], endless)
 			awaited(t, all[1], id, forClients)
-			began := time.Now()
 			if how == "it is stopped" {
 				stop(t, all[3])
 			} else {
@@ -240,9 +247,6 @@ func TestADrainedNodeNeedNotWait(t *testing.T) {
 			}
 			if done := ended(t, all[1], id); done.State != admin.JobDone {
 				t.Errorf("%+v", done)
-			}
-			if took := time.Since(began); took > 20*time.Second {
-				t.Errorf("it took %v", took)
 			}
 			if how != "it is stopped" {
 				gone(t, all[3])

@@ -33,7 +33,7 @@ func TestAFullNodeHasNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := built(t, func(c *node.Config) { c.Engine = brimful{engine} }, all[0].Peer())
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		seen := nodes(t, all[0])
 		at := slices.IndexFunc(seen.Nodes, func(m admin.Node) bool { return m.ID == full.ID().String() })
 		if at >= 0 && seen.Nodes[at].Prospect != nil && strings.Contains(seen.Nodes[at].Prospect.Why, "has no room") {

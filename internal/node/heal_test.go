@@ -19,7 +19,7 @@ func TestGapsAreFilled(t *testing.T) {
 	post(t, all[0], "/v1/job", admin.Order{Do: "throttle", Throttle: 1}, nil)
 	stop(t, lost)
 	built(t, func(c *node.Config) { c.Data = dir }, all[0].Peer())
-	until := time.Now().Add(30 * time.Second)
+	until := time.Now().Add(patience)
 	wait := func(what string, done func() bool) {
 		t.Helper()
 		for !done() {

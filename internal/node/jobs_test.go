@@ -26,10 +26,10 @@ func built(t *testing.T, set func(*node.Config), join ...string) *node.Node {
 	cfg := node.DefaultConfig()
 	cfg.Data, cfg.Store, cfg.Join = t.TempDir(), node.Memory, join
 	cfg.Listen, cfg.Peer, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Memory, cfg.Cache, cfg.Buckets = 64<<20, 8<<20, 64
+	cfg.Memory, cfg.Cache, cfg.Buckets, cfg.RequestTimeout = 64<<20, 8<<20, 64, unhurried
 	cfg.Log = slog.New(slog.DiscardHandler)
 	set(&cfg)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
@@ -117,7 +117,7 @@ func begin(t *testing.T, n *node.Node, kind string, names ...string) (admin.Plan
 	var p admin.Plan
 	var j admin.Job
 	w := admin.Wish{Kind: kind, Nodes: names}
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		code, text := post(t, n, "/v1/plan", w, &p)
 		if code == 200 {
 			w.Epoch = p.Epoch
@@ -150,7 +150,7 @@ func jobs(t *testing.T, n *node.Node) (j admin.Jobs) {
 func awaited(t *testing.T, n *node.Node, id int, until func(admin.Job) bool) admin.Job {
 	t.Helper()
 	var seen admin.Jobs
-	for limit := time.Now().Add(40 * time.Second); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
+	for limit := time.Now().Add(patience); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
 		seen = jobs(t, n)
 		for _, j := range seen.Ended {
 			if j.ID == id {
@@ -231,7 +231,7 @@ func TestDetachALiveNode(t *testing.T) {
 	}
 	select {
 	case <-leaver.Done():
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a removed node goes on")
 	}
 	if err := leaver.Err(); err == nil || !strings.Contains(err.Error(), "empty data directory") {
@@ -294,7 +294,7 @@ func TestDetachADeadNode(t *testing.T) {
 	if err == nil {
 		select {
 		case <-back.Done():
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Error("a removed node was not told")
 		}
 		err = back.Err()
@@ -533,7 +533,7 @@ func TestAutoReplace(t *testing.T) {
 	t.Parallel()
 	all := cluster(t, 5, func(c *node.Config) { c.AutoReplace = time.Second })
 	stop(t, all[4])
-	until := time.Now().Add(30 * time.Second)
+	until := time.Now().Add(patience)
 	for len(nodes(t, all[0]).Nodes) != 4 {
 		if time.Now().After(until) {
 			t.Fatalf("%+v", nodes(t, all[0]))
@@ -564,7 +564,7 @@ func TestAutoReplaceRefuses(t *testing.T) {
 		for _, n := range all[test.nodes-test.dead:] {
 			stop(t, n)
 		}
-		until := time.Now().Add(30 * time.Second)
+		until := time.Now().Add(patience)
 		for !strings.Contains(log.String(), test.says) {
 			if time.Now().After(until) {
 				t.Fatalf("the log does not say %q", test.says)

@@ -18,12 +18,20 @@ import (
 	"unkai/internal/node"
 )
 
+// patience is how long a test waits for what must happen: long, because the machines of CI
+// are slow, and it is reached in failures only.
+const patience = 2 * time.Minute
+
+// unhurried is how long an operation may take where nothing is said of that: a disk that is
+// slow just now is no fault.
+const unhurried = 20 * time.Second
+
 func config(t *testing.T, kind string) node.Config {
 	t.Helper()
 	c := node.DefaultConfig()
 	c.Data, c.Store = filepath.Join(t.TempDir(), "data"), kind
 	c.Listen, c.Peer, c.HTTP = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	c.Memory, c.Cache = 64<<20, 16<<20
+	c.Memory, c.Cache, c.RequestTimeout = 64<<20, 16<<20, unhurried
 	c.Log = slog.New(slog.DiscardHandler)
 	return c
 }
@@ -40,7 +48,7 @@ func start(t *testing.T, c node.Config) *node.Node {
 
 func stop(t *testing.T, n *node.Node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := n.Stop(ctx); err != nil {
 		t.Error(err)
@@ -56,7 +64,7 @@ func ask(t *testing.T, n *node.Node, requests, end string) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, requests); err != nil {

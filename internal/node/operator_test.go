@@ -48,7 +48,7 @@ func TestGiveUpWhatWasLost(t *testing.T) {
 	t.Parallel()
 	var dirs []string
 	all := cluster(t, 3, func(c *node.Config) { dirs = append(dirs, c.Data) })
-	until := time.Now().Add(30 * time.Second)
+	until := time.Now().Add(patience)
 	for all3 := false; !all3; time.Sleep(20 * time.Millisecond) { // else the two alone may hold some
 		all3 = true
 		for _, m := range nodes(t, all[0]).Nodes {

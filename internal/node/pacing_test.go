@@ -24,7 +24,7 @@ func TestAJobSaysWhatItIsSlowedBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	fourth := built(t, plain, all[0].Peer())
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		for _, n := range all {
 			n.ReceiverSlow()
 		}

@@ -19,7 +19,7 @@ func repaired(t *testing.T, w admin.RepairWish, all ...*node.Node) (r admin.Repa
 		t.Fatalf("%d %s", code, text)
 	}
 	id := r.ID
-	for at, until := 0, time.Now().Add(30*time.Second); r.Running; at++ {
+	for at, until := 0, time.Now().Add(patience); r.Running; at++ {
 		if time.Now().After(until) {
 			t.Fatalf("it does not end: %+v", r)
 		}

@@ -54,6 +54,7 @@ func TestWhoIsOfAnotherClusterIsToldWhatToDo(t *testing.T) {
 	if seen := nodes(t, n).Nodes; !slices.ContainsFunc(seen, func(m admin.Node) bool { return m.Problem == s.Problem }) {
 		t.Errorf("%+v", seen)
 	}
+	told(t, n, func(*admin.Status) bool { return log.count("this node does not join") > 0 }) // the log is last
 	if lines := log.count("this node does not join"); lines != 1 {
 		t.Errorf("the log says so %d times", lines)
 	}

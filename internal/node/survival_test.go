@@ -30,7 +30,7 @@ func page(t *testing.T, n *node.Node, path string) string {
 // told waits until a node's status is as it should be, and gives it with its words.
 func told(t *testing.T, n *node.Node, want func(*admin.Status) bool) (s admin.Status, words string) {
 	t.Helper()
-	for until := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		s = admin.Status{}
 		if err := json.Unmarshal([]byte(page(t, n, "/v1/status")), &s); err != nil {
 			t.Fatal(err)

@@ -103,7 +103,7 @@ func judge(t *testing.T, r *sim.Result, seed uint64) {
 	if r.Err != nil {
 		t.Error(r.Err)
 	}
-	if v := r.History.Judge(time.Minute); !v.OK {
+	if v := r.History.Judge(10 * time.Minute); !v.OK {
 		path := filepath.Join(os.TempDir(), fmt.Sprintf("unkai-world-%d.html", seed))
 		f, err := os.Create(path)
 		if err == nil {
@@ -194,7 +194,7 @@ func TestADiskThatLiesIsFoundOut(t *testing.T) {
 	for s := range uint64(most) {
 		cfg := drawn(s + 1)
 		cfg.Lies, cfg.Memory, cfg.Nodes = true, false, 3
-		if r := run(t, cfg); r.Err != nil || !r.History.Judge(time.Minute).OK {
+		if r := run(t, cfg); r.Err != nil || !r.History.Judge(10*time.Minute).OK {
 			return
 		}
 	}

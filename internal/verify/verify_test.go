@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -15,12 +16,16 @@ import (
 	"unkai/internal/verify"
 )
 
+// patience is how long a test waits for what must happen: long, because the machines of CI
+// are slow, and it is reached in failures only.
+const patience = time.Minute
+
 func serve(t *testing.T) string {
 	t.Helper()
 	cfg := node.DefaultConfig()
 	cfg.Data, cfg.Store, cfg.Memory = t.TempDir(), node.Memory, 64<<20
 	cfg.Listen, cfg.Peer, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0", ""
-	cfg.Log = slog.New(slog.DiscardHandler)
+	cfg.RequestTimeout, cfg.Log = patience, slog.New(slog.DiscardHandler)
 	n, err := node.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -33,10 +38,18 @@ func serve(t *testing.T) string {
 	return n.Listen().String()
 }
 
-func run(t *testing.T, endpoint string) verify.Report {
+// run asks an endpoint for at least a second, until it is enough.
+func run(t *testing.T, endpoint string, enough func(verify.Counts) bool) verify.Report {
 	t.Helper()
-	r, err := verify.Run(t.Context(), verify.Config{
-		Endpoints: []string{endpoint}, Duration: time.Second, Clients: 8, Prefix: "v-", Seed: 1, Timeout: 5 * time.Second,
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	r, err := verify.Run(ctx, verify.Config{
+		Endpoints: []string{endpoint}, Duration: patience, Clients: 8, Prefix: "v-", Seed: 1, Timeout: patience,
+		Progress: func(c verify.Counts) {
+			if enough(c) {
+				stop()
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +58,7 @@ func run(t *testing.T, endpoint string) verify.Report {
 }
 
 func TestANodeIsLinearizable(t *testing.T) {
-	r := run(t, serve(t))
+	r := run(t, serve(t), func(c verify.Counts) bool { return c.Answered >= 100 })
 	if !r.Verdict.OK || r.Answered < 100 || r.NotApplied+r.InDoubt > 0 {
 		t.Errorf("%+v: %v", r.Counts, r.Failure)
 	}
@@ -69,7 +82,7 @@ func TestAStaleReadIsFound(t *testing.T) {
 			conns.Go(func() { p.pass(c) })
 		}
 	})
-	r := run(t, l.Addr().String())
+	r := run(t, l.Addr().String(), func(verify.Counts) bool { return p.lies.Load() >= 3 })
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}

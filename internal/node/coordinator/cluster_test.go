@@ -416,7 +416,7 @@ func TestClusterIsLinearizable(t *testing.T) {
 		t.Run(strconv.FormatUint(s, 10), func(t *testing.T) {
 			var history check.History
 			synctest.Test(t, func(t *testing.T) { stir(t, s, &history) })
-			if v := history.Judge(time.Minute); !v.OK {
+			if v := history.Judge(10 * time.Minute); !v.OK {
 				path := filepath.Join(os.TempDir(), "unkai-cluster-"+strconv.FormatUint(s, 10)+".html")
 				f, err := os.Create(path)
 				if err == nil {

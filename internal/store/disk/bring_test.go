@@ -547,7 +547,7 @@ func TestTablesWaitForNoFlush(t *testing.T) {
 	defer mustClose(t, e)
 	p.armed.Store(true)
 	defer p.armed.Store(false) // or the store would not close
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	for i := 0; i < 8 || !p.sprung.Load() && time.Now().Before(limit); i++ { // flushes take their time
 		if err := e.Drop(3); err != nil {
 			t.Fatal(err)
@@ -562,7 +562,7 @@ func TestTablesWaitForNoFlush(t *testing.T) {
 			if w.Err != nil {
 				t.Fatal(w.Err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("it waits for a flush")
 		}
 	}
