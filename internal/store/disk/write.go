@@ -149,12 +149,15 @@ func (e *Engine) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
 		if err := batch.Set(key, sealNumber(key, max(e.floors[b].Load(), uint64(at))), nil); err != nil {
 			return err
 		}
-		return e.once(batch)
+		if err := e.once(batch); err != nil {
+			return err
+		}
+		e.raiseFloor(b, at) // no earlier: who asks for it relies on it; and before a drop
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("raising the floor of bucket %d: %w", b, err)
 	}
-	e.raiseFloor(b, at) // no earlier: who asks for it relies on it
 	return nil
 }
 
