@@ -61,7 +61,7 @@ type Engine struct {
 	disk     *Disk
 	now      Disk // as applied
 	full     bool // growth is refused
-	dropped  int  // buckets so far
+	dropped  int  // buckets so far that held something
 	marks    map[string]mark
 	journal  []change       // applied, and not durable
 	unsynced map[string]int // how many of them are of a key
@@ -152,7 +152,12 @@ func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) e
 
 // Drop implements store.Engine.
 func (e *Engine) Drop(b unkai.Bucket) error {
-	return e.durable(func(*bucket) error { e.dropped++; return nil }, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
+	return e.durable(func(k *bucket) error {
+		if len(k.records) > 0 || k.floor > 0 {
+			e.dropped++
+		}
+		return nil
+	}, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
 }
 
 // drops is how many buckets were dropped so far.
