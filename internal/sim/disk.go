@@ -1,10 +1,7 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"iter"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -124,31 +121,6 @@ type written chan struct{}
 
 // WriteDone implements store.Done.
 func (w written) WriteDone(*store.Write) { w <- struct{}{} }
-
-// Ingest implements store.Engine.
-func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) error {
-	all := map[string]held{}
-	for r, err := range records {
-		if err != nil {
-			return err
-		}
-		if err := r.Record.Check(); err != nil {
-			return err
-		}
-		h := held{hash: r.Hash, record: r.Record}
-		h.record.Item.Value = bytes.Clone(h.record.Item.Value)
-		all[string(r.Key)] = h
-	}
-	return e.durable(func(k *bucket) error {
-		switch {
-		case len(k.records) > 0:
-			return store.ErrNotEmpty
-		case e.full && len(all) > 0:
-			return fmt.Errorf("simulated disk: %w", store.ErrFull)
-		}
-		return nil
-	}, b, func(d *Disk) { maps.Copy(d.bucket(b).records, all) })
-}
 
 // Drop implements store.Engine.
 func (e *Engine) Drop(b unkai.Bucket) error {

@@ -368,52 +368,6 @@ func TestPowerCutWithWriteNew(t *testing.T) {
 	}
 }
 
-// TestPowerCutInIngest: a bucket is filled wholly, or not at all.
-func TestPowerCutInIngest(t *testing.T) {
-	for seed := range 40 {
-		rng := rand.New(rand.NewPCG(uint64(seed), 4))
-		mem := vfs.NewCrashableMem()
-		e := mustOpen(t, small(mem))
-		n := 1 + rng.IntN(4000)
-		cut := rng.IntN(n + 1)
-		var crashed *vfs.MemFS
-		crash := func() {
-			crashed = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng})
-		}
-		value := make([]byte, 1000)
-		err := e.Ingest(2, func(yield func(store.Entry, error) bool) {
-			for i := range n {
-				if i == cut {
-					crash()
-				}
-				b := unkai.MakeBallot(1, 1)
-				r := store.Record{Ballot: b, Promise: b}
-				r.Item.Value, r.Item.CAS = value, 1
-				if !yield(store.Entry{Hash: uint64(i), Key: fmt.Appendf(nil, "%d", i), Record: r}, nil) {
-					return
-				}
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cut == n {
-			crash()
-		}
-		mustClose(t, e)
-		e = mustOpen(t, small(crashed))
-		want := int64(0)
-		if cut == n {
-			want = int64(n)
-		}
-		if got := e.Stats().Items; got != want {
-			t.Errorf("seed %d: %d records of %d, cut at %d", seed, got, n, cut)
-		}
-		checkCounts(t, e)
-		mustClose(t, e)
-	}
-}
-
 // TestGapInLog: a power cut under a weak policy may leave later parts of the
 // log without earlier ones. The store opens with what is before the gap.
 func TestGapInLog(t *testing.T) {

@@ -11,16 +11,15 @@ import (
 	"unkai/internal/store"
 )
 
-// gate stands before a bucket that is dropped or filled.
+// gate stands before a bucket that is dropped.
 type gate struct {
-	filling bool
-	opened  chan struct{} // closed when it is gone
+	opened chan struct{} // closed when it is gone
 }
 
 // shut puts a gate before a bucket and waits for the writes that were let in.
 // The caller opens it.
-func (e *Engine) shut(b unkai.Bucket, filling bool) (open func()) {
-	g := &gate{filling: filling, opened: make(chan struct{})}
+func (e *Engine) shut(b unkai.Bucket) (open func()) {
+	g := &gate{opened: make(chan struct{})}
 	for !e.gates[b].CompareAndSwap(nil, g) {
 		if other := e.gates[b].Load(); other != nil {
 			<-other.opened
@@ -39,7 +38,7 @@ func (e *Engine) Drop(b unkai.Bucket) error {
 	err := e.stay()
 	if err == nil {
 		defer e.background.Done()
-		defer e.shut(b, false)()
+		defer e.shut(b)()
 		err = e.drop(b)
 	}
 	if err != nil {
@@ -93,7 +92,6 @@ func (e *Engine) remove(b unkai.Bucket, gone counts, damaged bool) error {
 	if err := errors.Join(
 		batch.DeleteRange(from, to, nil),
 		batch.Delete(floorKey(b), nil),
-		batch.Delete(ingestKey(b), nil),
 		e.putCounts(batch),
 	); err != nil {
 		e.total.add(gone)

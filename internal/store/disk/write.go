@@ -54,15 +54,11 @@ func (e *Engine) apply(w *store.Write, purge bool) error {
 	s := &e.shards[i]
 	s.mu.Lock()
 	n, old, err := e.current(s, w, mixed)
-	g := e.gates[w.Bucket].Load()
-	for ; g != nil && !g.filling; g = e.gates[w.Bucket].Load() {
+	for g := e.gates[w.Bucket].Load(); g != nil; g = e.gates[w.Bucket].Load() {
 		s.mu.Unlock()
 		<-g.opened
 		s.mu.Lock()
 		n, old, err = e.current(s, w, mixed)
-	}
-	if g != nil {
-		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
 	}
 	switch {
 	case err == nil:
