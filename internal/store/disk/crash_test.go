@@ -3,6 +3,7 @@ package disk
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -22,11 +23,16 @@ type ledger struct {
 	mu      sync.Mutex
 	acked   map[string]unkai.Ballot
 	written map[string]unkai.Ballot
+	gone    map[string]unkai.Ballot // what was written of keys that a drop took or may have taken
+	dropped map[string]bool         // those of them whose drop has ended
 	failed  error
 }
 
 func newLedger() *ledger {
-	return &ledger{acked: map[string]unkai.Ballot{}, written: map[string]unkai.Ballot{}}
+	return &ledger{
+		acked: map[string]unkai.Ballot{}, written: map[string]unkai.Ballot{},
+		gone: map[string]unkai.Ballot{}, dropped: map[string]bool{},
+	}
 }
 
 // WriteDone implements store.Done.
@@ -37,7 +43,9 @@ func (l *ledger) WriteDone(w *store.Write) {
 		l.failed = w.Err
 		return
 	}
-	l.acked[string(w.Key)] = max(l.acked[string(w.Key)], w.Record.Ballot)
+	if _, gone := l.gone[string(w.Key)]; !gone {
+		l.acked[string(w.Key)] = max(l.acked[string(w.Key)], w.Record.Ballot)
+	}
 }
 
 func (l *ledger) snapshot() map[string]unkai.Ballot {
@@ -48,6 +56,41 @@ func (l *ledger) snapshot() map[string]unkai.Ballot {
 		m[k] = b
 	}
 	return m
+}
+
+// drop drops a bucket. Its keys are not written again.
+func (l *ledger) drop(e *Engine, b unkai.Bucket) error {
+	var keys []string
+	l.mu.Lock()
+	for key, last := range l.written {
+		if unkai.Bucket(testHash(key)%storetest.Buckets) == b {
+			keys = append(keys, key)
+			l.gone[key] = last
+			delete(l.acked, key)
+			delete(l.written, key)
+		}
+	}
+	l.mu.Unlock()
+	if err := e.Drop(b); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range keys {
+		l.dropped[key] = true
+	}
+	return nil
+}
+
+// ever is the last that was written of all keys; of those that are dropped there is nothing.
+func (l *ledger) ever(dropped map[string]bool) map[string]unkai.Ballot {
+	all := maps.Clone(l.written)
+	for key, last := range l.gone {
+		if all[key] = last; dropped[key] {
+			all[key] = 0
+		}
+	}
+	return all
 }
 
 func testHash(key string) uint64 {
