@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -61,21 +64,15 @@ func prepare(b *testing.B, records, size int) *prepared {
 	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // it always does
 	for k, of := range keys {
 		ballot := unkai.MakeBallot(unkai.Stride, first.Seat)
-		err := e.Ingest(unkai.Bucket(k), func(yield func(store.Entry, error) bool) {
-			var key []byte
-			for _, i := range of {
-				key = benchKey(key[:0], i)
-				if !yield(store.Entry{Hash: space.Hash(key), Key: key, Record: store.Record{
-					Ballot: ballot, Promise: ballot, Epoch: top.Route(unkai.Bucket(k)).Epoch,
-					Item: unkai.Item{Value: noise[i%(1<<16):][:size], CAS: uint64(ballot)},
-				}}, nil) {
-					return
-				}
-			}
-		})
-		if err != nil {
-			b.Fatal(err)
+		var all []store.Entry
+		for _, i := range of {
+			key := benchKey(nil, i)
+			all = append(all, store.Entry{Hash: space.Hash(key), Key: key, Record: store.Record{
+				Ballot: ballot, Promise: ballot, Epoch: top.Route(unkai.Bucket(k)).Epoch,
+				Item: unkai.Item{Value: noise[i%(1<<16):][:size], CAS: uint64(ballot)},
+			}})
 		}
+		fill(b, e, unkai.Bucket(k), all)
 	}
 	if err := e.SetMark(1000); err != nil { // above what any of the three remembers
 		b.Fatal(err)
@@ -94,6 +91,27 @@ func prepare(b *testing.B, records, size int) *prepared {
 	}
 	return p
 }
+
+// fill writes records of which there is none yet.
+func fill(b *testing.B, e *disk.Engine, k unkai.Bucket, all []store.Entry) {
+	b.Helper()
+	slices.SortFunc(all, func(x, y store.Entry) int { return cmp.Or(cmp.Compare(x.Hash, y.Hash), bytes.Compare(x.Key, y.Key)) })
+	done := make(filled, 1)
+	for part := range slices.Chunk(all, 1000) { // no more than may wait
+		if left := e.WriteNew(k, part, nil, &store.Write{Done: done}); len(left) > 0 {
+			b.Fatalf("%d records of bucket %d are left", len(left), k)
+		}
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// filled hears that records are durable.
+type filled chan error
+
+// WriteDone implements store.Done.
+func (d filled) WriteDone(w *store.Write) { d <- w.Err }
 
 func benchKey(dst []byte, i uint32) []byte { return fmt.Appendf(dst, "key%09d", i) }
 

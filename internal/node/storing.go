@@ -79,16 +79,7 @@ func (n *Node) openDisk(ctx context.Context, buckets int) error {
 // disown drops what an engine holds that is of an earlier time.
 func (n *Node) disown() error {
 	for b := range n.manager.Topology().Buckets {
-		bucket := unkai.Bucket(b)
-		some := n.engine.Floor(bucket) > 0
-		for range n.engine.Scan(bucket) { //nolint:errcheck // a damaged record is one too
-			some = true
-			break
-		}
-		if !some {
-			continue
-		}
-		if err := n.engine.Drop(bucket); err != nil {
+		if err := n.engine.Drop(unkai.Bucket(b)); err != nil {
 			return fmt.Errorf("drop what this node held in an earlier time: %w", err)
 		}
 	}

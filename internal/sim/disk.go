@@ -1,10 +1,7 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"iter"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -61,7 +58,7 @@ type Engine struct {
 	disk     *Disk
 	now      Disk // as applied
 	full     bool // growth is refused
-	dropped  int  // buckets so far
+	dropped  int  // buckets so far that held something
 	marks    map[string]mark
 	journal  []change       // applied, and not durable
 	unsynced map[string]int // how many of them are of a key
@@ -125,34 +122,14 @@ type written chan struct{}
 // WriteDone implements store.Done.
 func (w written) WriteDone(*store.Write) { w <- struct{}{} }
 
-// Ingest implements store.Engine.
-func (e *Engine) Ingest(b unkai.Bucket, records iter.Seq2[store.Entry, error]) error {
-	all := map[string]held{}
-	for r, err := range records {
-		if err != nil {
-			return err
-		}
-		if err := r.Record.Check(); err != nil {
-			return err
-		}
-		h := held{hash: r.Hash, record: r.Record}
-		h.record.Item.Value = bytes.Clone(h.record.Item.Value)
-		all[string(r.Key)] = h
-	}
-	return e.durable(func(k *bucket) error {
-		switch {
-		case len(k.records) > 0:
-			return store.ErrNotEmpty
-		case e.full && len(all) > 0:
-			return fmt.Errorf("simulated disk: %w", store.ErrFull)
-		}
-		return nil
-	}, b, func(d *Disk) { maps.Copy(d.bucket(b).records, all) })
-}
-
 // Drop implements store.Engine.
 func (e *Engine) Drop(b unkai.Bucket) error {
-	return e.durable(func(*bucket) error { e.dropped++; return nil }, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
+	return e.durable(func(k *bucket) error {
+		if len(k.records) > 0 || k.floor > 0 {
+			e.dropped++
+		}
+		return nil
+	}, b, func(d *Disk) { *d.bucket(b) = bucket{records: map[string]held{}} })
 }
 
 // drops is how many buckets were dropped so far.

@@ -32,8 +32,6 @@ var (
 	// ErrBroken: the disk failed a write or a sync; what waited is in doubt,
 	// and the engine refuses everything from then on.
 	ErrBroken = errors.New("store is broken")
-	// ErrNotEmpty: an ingest found records in its bucket.
-	ErrNotEmpty = errors.New("bucket is not empty")
 )
 
 // Record is what one replica knows of one key: the state of its acceptor
@@ -145,11 +143,6 @@ type Engine interface {
 	// whatever is written during the iteration. Close it.
 	Snapshot(b unkai.Bucket) (Snapshot, error)
 
-	// Ingest fills a bucket that holds no record, and returns when the records
-	// are durable. Keys must be distinct. Errors: ErrNotEmpty, ErrFull, and
-	// what the sequence yields; after an error the bucket is empty again.
-	Ingest(b unkai.Bucket, records iter.Seq2[Entry, error]) error
-
 	// Drop forgets every record of a bucket and its floor, durably.
 	Drop(b unkai.Bucket) error
 
@@ -209,7 +202,7 @@ func ScanRanges(e Engine, b unkai.Bucket, ranges []Range) iter.Seq2[Entry, error
 	}
 }
 
-// Entry is a key with its record, in a scan or an ingest.
+// Entry is a key with its record, in a scan or in Bulk.WriteNew.
 type Entry struct {
 	Hash   uint64
 	Key    []byte

@@ -149,10 +149,6 @@ func (e *engine) Scan(unkai.Bucket) iter.Seq2[store.Entry, error] {
 
 func (e *engine) Snapshot(unkai.Bucket) (store.Snapshot, error) { panic("not asked for here") }
 
-func (e *engine) Ingest(unkai.Bucket, iter.Seq2[store.Entry, error]) error {
-	panic("not asked for here")
-}
-
 func (e *engine) Drop(unkai.Bucket) error { panic("not asked for here") }
 
 func (e *engine) RaiseFloor(unkai.Bucket, unkai.Ballot) error { panic("not asked for here") }

@@ -249,28 +249,14 @@ func (r *Local) Drop(b unkai.Bucket) error {
 		return nil
 	}
 	t := &r.trees[b]
-	if r.engine.Floor(b) == 0 && r.empty(b) {
-		t.emptied(r.skip())
-		r.unharmed(b)
-		r.due[b].CompareAndSwap(unswept, 0) // or who joins would be swept while it is filled
-		return nil                          // a drop is a write
-	}
 	if err := r.engine.Drop(b); err != nil {
 		t.forget()
 		return fmt.Errorf("forget bucket %d: %w", b, err)
 	}
 	t.emptied(r.skip())
 	r.unharmed(b)
+	r.due[b].CompareAndSwap(unswept, 0) // or who joins would be swept while it is filled
 	return nil
-}
-
-func (r *Local) empty(b unkai.Bucket) bool {
-	empty := true
-	for range r.engine.Scan(b) { //nolint:errcheck // a damaged record is one too
-		empty = false
-		break
-	}
-	return empty
 }
 
 func (r *Local) refuse(c *Call, promised unkai.Ballot) bool {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,9 @@ type tables struct {
 
 	expected bool // the counts were last written with what tables may add
 
+	pause int      // how many groups are left that make none
+	stray []string // files that were not taken, and could not be removed
+
 	copied  atomic.Int64 // checkpoints under way, which must not miss one of two things
 	crowded atomic.Bool  // there are many small tables already
 	spared  atomic.Int64 // how many more of them there may be, in tests fewer
@@ -49,6 +53,10 @@ const (
 	// smallTables is how many the store may have beyond what it has to have. Each takes a
 	// place among the files that the pebble keeps open, which are a thousand.
 	smallTables = 800
+
+	// vainPause is how many groups make no tables after one made them in vain: what was in
+	// the way mostly still is, and they would be written twice.
+	vainPause = 64
 )
 
 // incoming is how the names of tables begin that the pebble does not have yet.
@@ -72,6 +80,15 @@ func (e *Engine) clearIncoming() error {
 	return nil
 }
 
+// clearStray removes files that were not taken. What cannot be removed is tried again before
+// the next tables are made, and when the store opens.
+func (e *Engine) clearStray() {
+	e.tables.stray = slices.DeleteFunc(e.tables.stray, func(path string) bool {
+		err := e.guard.Remove(path)
+		return err == nil || errors.Is(err, fs.ErrNotExist)
+	})
+}
+
 // bring makes tables of those runs for which it pays, and returns the others, and the counts
 // of what it has brought: that is durable, as if a batch had been written. The pebble has
 // what before counts.
@@ -89,6 +106,10 @@ func (e *Engine) bring(runs []*run, before counts) (rest []*run, sum counts, err
 	// pebble puts the table behind it, but waits for a flush, however long that takes, when
 	// so many wait for one already.
 	if e.db.Metrics().MemTable.Count >= memTables {
+		return runs, sum, nil
+	}
+	if g.pause > 0 {
+		g.pause--
 		return runs, sum, nil
 	}
 	g.sorted = append(g.sorted[:0], runs...) // who abandons them may read runs meanwhile
@@ -111,6 +132,7 @@ func (e *Engine) bring(runs []*run, before counts) (rest []*run, sum counts, err
 		return runs, counts{}, nil
 	}
 	e.space.wrote(int64(size))
+	e.clearStray()
 	err = e.makeTables(pieces, before, sum)
 	if err == nil {
 		if err = e.db.Ingest(context.Background(), g.paths); err == nil && !e.broken.Load() {
@@ -122,9 +144,9 @@ func (e *Engine) bring(runs []*run, before counts) (rest []*run, sum counts, err
 		e.warn("tables were not taken: they are written as a batch", "err", err)
 		err = nil
 	}
-	for _, p := range g.paths {
-		_ = e.guard.Remove(p) // what stays is removed when the store opens
-	}
+	g.pause = vainPause
+	g.stray = append(g.stray, g.paths...)
+	e.clearStray()
 	switch {
 	case e.broken.Load():
 		return nil, counts{}, store.ErrBroken

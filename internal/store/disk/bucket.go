@@ -1,8 +1,6 @@
 package disk
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -12,120 +10,6 @@ import (
 	"unkai"
 	"unkai/internal/store"
 )
-
-// gate stands before a bucket that is dropped or filled.
-type gate struct {
-	filling bool
-	opened  chan struct{} // closed when it is gone
-}
-
-// shut puts a gate before a bucket and waits for the writes that were let in.
-// The caller opens it.
-func (e *Engine) shut(b unkai.Bucket, filling bool) (open func()) {
-	g := &gate{filling: filling, opened: make(chan struct{})}
-	for !e.gates[b].CompareAndSwap(nil, g) {
-		if other := e.gates[b].Load(); other != nil {
-			<-other.opened
-		}
-	}
-	e.fence()
-	return func() {
-		e.gates[b].Store(nil)
-		close(g.opened)
-	}
-}
-
-// Drop implements store.Engine. Writes to the bucket wait for its end, which is
-// that of the group under way and two syncs later.
-func (e *Engine) Drop(b unkai.Bucket) error {
-	defer e.shut(b, false)()
-	if err := e.exclusive(func() error { return e.drop(b) }); err != nil {
-		return fmt.Errorf("dropping bucket %d: %w", b, err)
-	}
-	return nil
-}
-
-// drop runs between two groups.
-func (e *Engine) drop(b unkai.Bucket) error {
-	gone, err := e.count(b)
-	damaged := errors.Is(err, store.ErrDamaged)
-	if damaged {
-		// What cannot be read cannot be counted; what stays can.
-		var rest counts
-		if rest, err = e.countOthers(b); err == nil {
-			gone = e.total
-			gone.sub(rest)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	from, to := bucketRange(b)
-	batch := e.db.NewBatch()
-	e.total.sub(gone)
-	if err := errors.Join(
-		batch.DeleteRange(from, to, nil),
-		batch.Delete(floorKey(b), nil),
-		batch.Delete(ingestKey(b), nil),
-		e.putCounts(batch),
-	); err != nil {
-		e.total.add(gone)
-		return err
-	}
-	if err := e.once(batch); err != nil {
-		return err
-	}
-	e.shift(func(c *counts) { c.sub(gone) })
-	e.floors[b].Store(0)
-	e.gens[b].Add(1)
-	if damaged {
-		// Out of the tables too: no compaction can read them.
-		if err := e.db.Excise(context.Background(), pebble.KeyRange{Start: from, End: to}); err != nil {
-			return fmt.Errorf("cutting damaged blocks out: %w", err)
-		}
-	}
-	return nil
-}
-
-// shift changes the counts that no shard knows of.
-func (e *Engine) shift(by func(*counts)) {
-	c := *e.adjust.Load()
-	by(&c)
-	e.adjust.Store(&c)
-}
-
-// count counts the records of a bucket that can be read. With ErrDamaged there
-// may be more.
-func (e *Engine) count(b unkai.Bucket) (counts, error) {
-	var c counts
-	var damaged error
-	for rec, err := range e.walk(e.db, b, whole) {
-		switch {
-		case errors.Is(err, store.ErrDamaged):
-			damaged = err
-		case err != nil:
-			return c, err
-		default:
-			c.add(countOfEntry(&rec))
-		}
-	}
-	return c, damaged
-}
-
-// countOthers counts the records of all buckets but one.
-func (e *Engine) countOthers(but unkai.Bucket) (counts, error) {
-	var sum counts
-	for i := range e.cfg.Buckets {
-		if b := unkai.Bucket(i); b != but {
-			c, err := e.count(b)
-			if err != nil && !errors.Is(err, store.ErrDamaged) {
-				return sum, err
-			}
-			sum.add(c)
-		}
-	}
-	return sum, nil
-}
 
 // Scan implements store.Engine. It shows what was durable when it began.
 func (e *Engine) Scan(b unkai.Bucket) iter.Seq2[store.Entry, error] { return e.ScanRanges(b, whole) }

@@ -19,13 +19,13 @@ import (
 // go through the log and a memtable; what that costs is compared with tables.
 func BenchmarkCopy(b *testing.B) {
 	for _, of := range []struct{ size, buckets, records int }{{100, 512, 800}, {4000, 512, 40}, {100, 32, 8000}} {
-		for _, way := range []string{"batches", "tables"} {
+		for _, way := range []string{"batches", "tables", "dropped"} {
 			b.Run(fmt.Sprintf("%dx%dx%dB/%s", of.buckets, of.records, of.size, way), func(b *testing.B) {
 				many := manyTables
 				if way == "batches" {
 					many = math.MaxInt
 				}
-				benchCopy(b, of.size, of.buckets, of.records, many)
+				benchCopy(b, of.size, of.buckets, of.records, many, way == "dropped")
 			})
 		}
 	}
@@ -34,16 +34,22 @@ func BenchmarkCopy(b *testing.B) {
 // message is how many bytes a node that joins takes at a time.
 const message = 256 << 10
 
-func benchCopy(b *testing.B, size, buckets, records, many int) {
+// benchCopy has the store forget first what it does not hold, as a newcomer does, if dropped.
+func benchCopy(b *testing.B, size, buckets, records, many int, dropped bool) {
 	value := noise(size + 1<<16)
 	var used time.Duration
-	var written, ingested, files, groups int64
+	var written, ingested, lowest, files, groups int64
 	for b.Loop() {
 		b.StopTimer()
 		cfg := small(nil)
 		cfg.Dir, cfg.Cache, cfg.Buckets = b.TempDir(), 64<<20, 1024
 		e := mustOpen(b, cfg)
 		e.tables.many = many
+		if dropped {
+			for k := range cfg.Buckets {
+				mustDrop(b, e, unkai.Bucket(k))
+			}
+		}
 		began := spent()
 		b.StartTimer()
 		var next atomic.Int64
@@ -75,6 +81,7 @@ func benchCopy(b *testing.B, size, buckets, records, many int) {
 			ingested += int64(l.TableBytesIngested)
 			files += l.TablesCount
 		}
+		lowest += int64(m.Levels[len(m.Levels)-1].TableBytesIngested)
 		b.StartTimer()
 	}
 	n := float64(b.N) * float64(buckets) * float64(records)
@@ -83,6 +90,7 @@ func benchCopy(b *testing.B, size, buckets, records, many int) {
 	b.ReportMetric(float64(used)/n, "cpu-ns/record")
 	b.ReportMetric(float64(written)/bytes, "written-of-brought")
 	b.ReportMetric(float64(ingested)/bytes, "in-tables")
+	b.ReportMetric(float64(lowest)/bytes, "in-lowest")
 	b.ReportMetric(float64(files)/float64(b.N), "tables")
 	b.ReportMetric(float64(groups)/float64(b.N), "ingests")
 	b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -109,19 +110,37 @@ func (e *Engine) readCounts() error {
 		return fmt.Errorf("reading the counts: %w", err)
 	}
 	e.tables.expected = key != nil
-	if key != nil && e.holds(key) {
-		e.total.add(sum)
+	if key != nil {
+		there, err := e.holds(key)
+		if err != nil {
+			return fmt.Errorf("reading the counts: %w", err)
+		}
+		if there {
+			e.total.add(sum)
+		}
 	}
 	total := e.total
 	e.adjust.Store(&total)
 	return nil
 }
 
-// holds reports whether there is a record of a key. One that cannot be read is one.
-func (e *Engine) holds(key []byte) bool {
+// holds reports whether there is a record of a key with which a table was to begin. Where that
+// cannot be read, the pebble knows without a look at its tables where they begin.
+func (e *Engine) holds(key []byte) (bool, error) {
 	_, closer, err := e.db.Get(key)
-	if err == nil {
-		_ = closer.Close() // only read
+	switch {
+	case err == nil:
+		return true, closer.Close()
+	case errors.Is(err, pebble.ErrNotFound):
+		return false, nil
 	}
-	return !errors.Is(err, pebble.ErrNotFound)
+	levels, err := e.db.SSTables()
+	for _, tables := range levels {
+		for i := range tables {
+			if first := &tables[i].Smallest; first.Kind() == pebble.InternalKeyKindSet && bytes.Equal(first.UserKey, key) {
+				return true, nil
+			}
+		}
+	}
+	return false, err
 }

@@ -61,8 +61,8 @@ func TestDamagedRecord(t *testing.T) {
 		if e.Stats().Damaged == 0 {
 			t.Error("not counted")
 		}
-		if err := e.Ingest(bucket, func(func(store.Entry, error) bool) {}); !errors.Is(err, store.ErrNotEmpty) {
-			t.Errorf("ingest over it: %v", err)
+		if left := e.WriteNew(bucket, []store.Entry{{Hash: hash, Key: key, Record: r}}, nil, &store.Write{Done: d}); len(left) != 1 || d.wait() != nil {
+			t.Errorf("byte %d: it was taken for nothing", i)
 		}
 		mustClose(t, e)
 	}
@@ -292,10 +292,9 @@ func heal(t *testing.T, e *Engine) {
 	if st := e.Stats(); st.Items != 1 || st.Bytes != int64(len("other")+9) {
 		t.Errorf("after the drop %+v", st)
 	}
-	if err := e.Ingest(3, func(yield func(store.Entry, error) bool) {
-		yield(store.Entry{Hash: 8, Key: []byte("k"), Record: benchRecord(1<<16, nil)}, nil)
-	}); err != nil {
-		t.Error(err)
+	d := newWaiter()
+	if left := e.WriteNew(3, []store.Entry{{Hash: 8, Key: []byte("k"), Record: benchRecord(1<<16, nil)}}, nil, &store.Write{Done: d}); len(left) > 0 || d.wait() != nil {
+		t.Errorf("left are %v", left)
 	}
 	checkCounts(t, e)
 	if err := e.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {

@@ -155,7 +155,7 @@ type Engine struct {
 	purged    []unkai.Bucket
 	tables    tables
 
-	adjust     atomic.Pointer[counts] // at the start, and by drops and ingests
+	adjust     atomic.Pointer[counts] // at the start, and by drops
 	syncs      atomic.Int64
 	damaged    atomic.Int64
 	warnings   limiter

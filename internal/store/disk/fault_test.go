@@ -345,10 +345,8 @@ func TestFull(t *testing.T) {
 	if f, _, err := e.Get(0, testHash("k"), []byte("k"), nil, 0); err != nil || f.Record.Ballot != 2 {
 		t.Errorf("a read: %v %v", f.Record.Ballot, err)
 	}
-	if err := e.Ingest(1, func(yield func(store.Entry, error) bool) {
-		yield(store.Entry{Key: []byte("i"), Record: value(1, 1)}, nil)
-	}); !errors.Is(err, store.ErrFull) {
-		t.Errorf("an ingest: %v", err)
+	if left := e.WriteNew(1, []store.Entry{{Key: []byte("i"), Record: value(1, 1)}}, nil, &store.Write{Done: d}); len(left) != 1 || d.wait() != nil {
+		t.Error("new records at once were written")
 	}
 	if !e.Stats().Full {
 		t.Error("not full")

@@ -36,14 +36,6 @@ func floorKey(b unkai.Bucket) []byte { return binary.BigEndian.AppendUint16(floo
 
 func floorSpace() []byte { return metaKey("floor") }
 
-// ingestKey is there while a bucket is being filled: what is found of it when
-// the store opens was cut short.
-func ingestKey(b unkai.Bucket) []byte {
-	return binary.BigEndian.AppendUint16(ingestSpace(), uint16(b))
-}
-
-func ingestSpace() []byte { return metaKey("ingest") }
-
 // after is the end of the range of all keys that begin with prefix.
 func after(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)

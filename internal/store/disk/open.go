@@ -270,10 +270,7 @@ func (e *Engine) readMeta(fresh bool) error {
 	if err := e.readCounts(); err != nil {
 		return err
 	}
-	if err := e.readFloors(); err != nil {
-		return err
-	}
-	return e.dropUnfinished()
+	return e.readFloors()
 }
 
 func (e *Engine) readMark() error {

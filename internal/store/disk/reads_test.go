@@ -116,26 +116,45 @@ func TestHungRead(t *testing.T) {
 }
 
 // TestCloseBehindHungRead: closing the store waits for the disk, and not longer
-// than anybody else does.
+// than anybody else does, whether that keeps the committer or only who drops a bucket.
 func TestCloseBehindHungRead(t *testing.T) {
+	t.Run("committer", func(t *testing.T) {
+		testCloseBehindHungRead(t, func(e *Engine) error {
+			return e.exclusive(func() error { _, err := e.count(1); return err })
+		}, true)
+	})
+	t.Run("drop", func(t *testing.T) {
+		testCloseBehindHungRead(t, func(e *Engine) error { return e.Drop(1) }, false)
+	})
+}
+
+func testCloseBehindHungRead(t *testing.T, hold func(*Engine) error, committer bool) {
 	synctest.Test(t, func(t *testing.T) {
 		e, gate, told := hang(t)
 		held := make(chan error, 1)
-		go func() { held <- e.Drop(1) }() // which counts, and so keeps the committer
+		go func() { held <- hold(e) }()
 		synctest.Wait()
+		if len(held) > 0 {
+			t.Error("nothing is held")
+		}
 		if err := e.Close(); !errors.Is(err, store.ErrBroken) {
 			t.Errorf("close gives %v", err)
 		}
 		if err := <-told; !errors.Is(err, errHung) {
 			t.Errorf("told %v", err)
 		}
-		if err := <-held; !errors.Is(err, store.ErrBroken) {
-			t.Errorf("drop gives %v", err)
+		if !committer {
+			close(gate)
 		}
-		close(gate)
-		<-e.committed
-		if err := e.db.Close(); err != nil {
-			t.Error(err)
+		if err := <-held; !errors.Is(err, store.ErrBroken) {
+			t.Errorf("who was held hears %v", err)
+		}
+		if committer { // then nobody has closed the pebble
+			close(gate)
+			<-e.committed
+			if err := e.db.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -54,15 +54,11 @@ func (e *Engine) apply(w *store.Write, purge bool) error {
 	s := &e.shards[i]
 	s.mu.Lock()
 	n, old, err := e.current(s, w, mixed)
-	g := e.gates[w.Bucket].Load()
-	for ; g != nil && !g.filling; g = e.gates[w.Bucket].Load() {
+	for g := e.gates[w.Bucket].Load(); g != nil; g = e.gates[w.Bucket].Load() {
 		s.mu.Unlock()
 		<-g.opened
 		s.mu.Lock()
 		n, old, err = e.current(s, w, mixed)
-	}
-	if g != nil {
-		err = fmt.Errorf("%w: bucket %d is being filled", store.ErrBusy, w.Bucket)
 	}
 	switch {
 	case err == nil:
@@ -149,12 +145,15 @@ func (e *Engine) RaiseFloor(b unkai.Bucket, at unkai.Ballot) error {
 		if err := batch.Set(key, sealNumber(key, max(e.floors[b].Load(), uint64(at))), nil); err != nil {
 			return err
 		}
-		return e.once(batch)
+		if err := e.once(batch); err != nil {
+			return err
+		}
+		e.raiseFloor(b, at) // no earlier: who asks for it relies on it; and before a drop
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("raising the floor of bucket %d: %w", b, err)
 	}
-	e.raiseFloor(b, at) // no earlier: who asks for it relies on it
 	return nil
 }
 

@@ -317,7 +317,10 @@ func (c *checkpointReader) record(e *Engine) error {
 		return fmt.Errorf("%w: key %q: %w", ErrCheckpoint, key, err)
 	}
 	c.n++
-	return e.add(b, store.Entry{Hash: hash, Key: key, Record: r})
+	if err = e.write(&store.Write{Bucket: b, Hash: hash, Key: key, Record: r}); errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("key %q comes twice: %w", key, err)
+	}
+	return err
 }
 
 // end compares the count and the sum.

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,10 +69,6 @@ type Engine struct {
 	perBucket int
 	floors    []atomic.Uint64
 
-	filling struct {
-		sync.Mutex
-		buckets map[unkai.Bucket]bool // being ingested
-	}
 	closed atomic.Bool
 }
 
@@ -105,7 +100,6 @@ func Open(cfg Config) (*Engine, error) {
 	for i := range e.shards {
 		e.shards[i].init(e.pool)
 	}
-	e.filling.buckets = map[unkai.Bucket]bool{}
 	return e, nil
 }
 

@@ -71,18 +71,13 @@ func fill(t tester, e store.Engine, b unkai.Bucket, n int) contents {
 	return m
 }
 
-// entries is a sequence of the records of m, then of err if it is not nil.
-func entries(m contents, err error) iter.Seq2[store.Entry, error] {
-	return func(yield func(store.Entry, error) bool) {
-		for k, r := range m {
-			if !yield(store.Entry{Hash: hashOf([]byte(k)), Key: []byte(k), Record: r}, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(store.Entry{}, err)
-		}
+// entries are the records of m, in the order in which they are written best.
+func entries(m contents) (out []store.Entry) {
+	for k, r := range m {
+		out = append(out, store.Entry{Hash: hashOf([]byte(k)), Key: []byte(k), Record: r})
 	}
+	inOrder(out)
+	return out
 }
 
 // counts is what Stats must say of the buckets.
@@ -347,75 +342,6 @@ func testSnapshotOfOneMoment(t *testing.T, open Open) {
 	}
 }
 
-func testIngest(t *testing.T, open Open) {
-	e := begin(t, open, Options{})
-	fill(t, e, 3, 2000)
-	put(t, e, 3, []byte("big"), 0, item(at(1), string(bytes.Repeat([]byte("big"), 100_000))))
-	m := collect(t, e.Scan(3))
-	if err := e.Ingest(4, e.Scan(3)); err != nil {
-		t.Fatalf("ingest: %v", err)
-	}
-	same(t, "the ingested bucket", collect(t, e.Scan(4)), m)
-	same(t, "the source", collect(t, e.Scan(3)), m)
-	counts(t, e, m, m)
-	put(t, e, 4, keyN(0), m[string(keyN(0))].Ballot, item(at(9999), "after"))
-	want(t, e, 4, keyN(0), item(at(9999), "after"))
-	if err := e.Ingest(5, entries(nil, nil)); err != nil {
-		t.Errorf("ingest of nothing: %v", err)
-	}
-	same(t, "the bucket of nothing", collect(t, e.Scan(5)), nil)
-}
-
-func testIngestNotEmpty(t *testing.T, open Open) {
-	e := begin(t, open, Options{})
-	k := []byte("was there")
-	for b, r := range []store.Record{item(at(1), "v"), tombstone(at(1))} {
-		put(t, e, unkai.Bucket(b), k, 0, r)
-		err := e.Ingest(unkai.Bucket(b), entries(contents{"new": item(at(2), "n")}, nil))
-		if !errors.Is(err, store.ErrNotEmpty) {
-			t.Fatalf("ingest ended with %v, want ErrNotEmpty", err)
-		}
-		same(t, "the bucket", collect(t, e.Scan(unkai.Bucket(b))), contents{string(k): r})
-	}
-	// Purged to emptiness is empty.
-	if err := e.Purge(1, hashOf(k), k, at(1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Ingest(1, entries(contents{"new": item(at(2), "n")}, nil)); err != nil {
-		t.Fatalf("ingest into an emptied bucket: %v", err)
-	}
-	if f := e.Floor(1); f != at(1) {
-		t.Errorf("ingest made the floor %v, want %v", f, at(1))
-	}
-}
-
-func testIngestFails(t *testing.T, open Open) {
-	e := begin(t, open, Options{})
-	k := []byte("purged")
-	put(t, e, 3, k, 0, tombstone(at(8)))
-	if err := e.Purge(3, hashOf(k), k, at(8)); err != nil {
-		t.Fatal(err)
-	}
-	m := contents{}
-	for i := range 700 {
-		m[string(keyN(i))] = item(at(1), "v")
-	}
-	cut := errors.New("the sender went away")
-	if err := e.Ingest(3, entries(m, cut)); !errors.Is(err, cut) {
-		t.Fatalf("ingest ended with %v, want %v", err, cut)
-	}
-	same(t, "the bucket", collect(t, e.Scan(3)), nil)
-	want(t, e, 3, keyN(1), store.Record{})
-	counts(t, e)
-	if f := e.Floor(3); f != at(8) {
-		t.Errorf("the floor is %v, want %v", f, at(8))
-	}
-	if err := e.Ingest(3, entries(m, nil)); err != nil {
-		t.Fatalf("second attempt: %v", err)
-	}
-	same(t, "the bucket", collect(t, e.Scan(3)), m)
-}
-
 func testDrop(t *testing.T, open Open) {
 	e := begin(t, open, Options{})
 	fill(t, e, 3, 500)
@@ -445,10 +371,10 @@ func testDrop(t *testing.T, open Open) {
 	if err := e.Drop(3); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Ingest(3, entries(m, nil)); err != nil {
-		t.Fatalf("ingest after a drop: %v", err)
+	if left := writeNew(t, e, 3, entries(m)); len(left) > 0 {
+		t.Fatalf("left after a drop are %v", left)
 	}
-	same(t, "the bucket, ingested", collect(t, e.Scan(3)), m)
+	same(t, "the bucket, filled at once", collect(t, e.Scan(3)), m)
 }
 
 func testPurge(t *testing.T, open Open) {

@@ -27,12 +27,12 @@ func inOrder(es []store.Entry) {
 }
 
 // writeNew writes, and waits until that is durable.
-func writeNew(t *testing.T, e store.Engine, b unkai.Bucket, es []store.Entry) (left []int) {
+func writeNew(t tester, e store.Engine, b unkai.Bucket, es []store.Entry) (left []int) {
 	t.Helper()
 	d := make(done, 1)
 	left = store.WriteNew(e, b, es, nil, &store.Write{Done: d})
 	if w := <-d; w.Err != nil {
-		t.Fatal(w.Err)
+		t.Fatalf("writing what is new: %v", w.Err)
 	}
 	return left
 }

@@ -54,7 +54,7 @@ func testReopen(t *testing.T, open func(t *testing.T) store.Engine) {
 	shut(t, e)
 }
 
-// live writes, overwrites, deletes, purges, drops and ingests.
+// live writes, overwrites, deletes, purges, drops and fills.
 func (m *model) live(t tester, e store.Engine, life int) {
 	t.Helper()
 	for i := range 300 {
@@ -94,8 +94,8 @@ func (m *model) live(t tester, e store.Engine, life int) {
 		if err := e.Drop(2); err != nil {
 			t.Fatalf("drop: %v", err)
 		}
-		if err := e.Ingest(2, entries(m.buckets[0], nil)); err != nil {
-			t.Fatalf("ingest: %v", err)
+		if left := writeNew(t, e, 2, entries(m.buckets[0])); len(left) > 0 {
+			t.Fatalf("left are %v", left)
 		}
 		m.floors[2], m.buckets[2] = 0, contents{}
 		for k, r := range m.buckets[0] {

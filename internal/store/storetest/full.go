@@ -47,9 +47,6 @@ func testFull(t *testing.T, open Open) {
 	if !s.Full || s.Items != int64(n) {
 		t.Errorf("full is %v, %d items; want true, %d", s.Full, s.Items, n)
 	}
-	if err := e.Ingest(bucket(n+1), entries(nil, nil)); !errors.Is(err, store.ErrNotEmpty) {
-		t.Errorf("ingest into a bucket with records: %v", err)
-	}
 	for i := range n {
 		want(t, e, bucket(i), keyN(i), record(i))
 	}
@@ -79,18 +76,5 @@ func testFull(t *testing.T, open Open) {
 	}
 	if s := e.Stats(); s.Full || s.Items != 0 {
 		t.Errorf("after dropping all: %+v", s)
-	}
-	// An ingest that does not fit leaves nothing behind.
-	big := contents{}
-	for i := range limit/size + 1000 {
-		big[string(keyN(i))] = record(i)
-	}
-	if err := e.Ingest(1, entries(big, nil)); !errors.Is(err, store.ErrFull) {
-		t.Fatalf("ingest beyond the limit: %v, want ErrFull", err)
-	}
-	same(t, "the bucket", collect(t, e.Scan(1)), nil)
-	counts(t, e)
-	if s := e.Stats(); s.Full {
-		t.Error("still full after a refused ingest")
 	}
 }
