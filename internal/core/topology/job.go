@@ -54,6 +54,9 @@ type Job struct {
 	// Throttled says that there was a throttle, at least for a while.
 	Throttled bool    `json:"throttled,omitempty"`
 	Outcome   Outcome `json:"outcome,omitempty"` // also while a cancelled job comes to its end
+	// Missed are the silent nodes for which the cluster itself has cancelled it; none: an
+	// operator has.
+	Missed []unkai.NodeID `json:"missed,omitempty"`
 	// Held says that buckets could not set out with the others, because a node
 	// had yet to forget its last time in their sets.
 	Held bool `json:"held,omitempty"`

@@ -74,6 +74,8 @@ func (s *Steward) certain(top *topology.Topology, dead []unkai.NodeID, said []Lo
 	for i, l := range said {
 		switch m := top.Nodes[i]; {
 		case l.Alive || slices.Contains(dead, m.ID):
+		case m.State == topology.Recognised && s.givenUp(top, m.ID) != nil:
+			// It was there when the other one was found dead, or died alone.
 		case m.State == topology.Recognised:
 			return fmt.Errorf("node %v is silent too, though it holds nothing: bring it back, or unkai detach it", m.ID)
 		default:

@@ -129,6 +129,9 @@ func (s *Steward) step(ctx context.Context, top *topology.Topology) {
 		return
 	}
 	s.replaceManagers(ctx, top)
+	if s.abandon(ctx, top) {
+		return
+	}
 	if top.Moving() > 0 {
 		s.proceed(ctx, top)
 		return
