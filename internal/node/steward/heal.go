@@ -49,7 +49,7 @@ func (s *Steward) mending(ctx context.Context, top *topology.Topology) (c topolo
 		return c, nil, false // it is asked again
 	}
 	s.looked = top.Epoch
-	plan, err := top.Plan(c, loads)
+	c, plan, err := sparing(top, c, loads)
 	if err == nil && len(plan.Roomless) > 0 {
 		s.looked = 0 // somebody may make room
 	}

@@ -103,7 +103,7 @@ func (s *Steward) successor(top *topology.Topology, dead unkai.NodeID, loads []t
 	var why []string
 	for _, by := range s.spares(top, dead) {
 		c := topology.Change{Kind: topology.KindReplace, Nodes: []unkai.NodeID{dead, by}}
-		err := mayReplace(top, c, loads)
+		c, err := mayReplace(top, c, loads)
 		if err == nil {
 			return c, nil
 		}
@@ -112,7 +112,7 @@ func (s *Steward) successor(top *topology.Topology, dead unkai.NodeID, loads []t
 	c := topology.Change{Kind: topology.KindDetach, Nodes: []unkai.NodeID{dead}}
 	if left := len(top.Attached()) - 1; left < top.N {
 		why = append(why, fmt.Sprintf("without it %d nodes are left, too few for %d replicas of each key", left, top.N))
-	} else if err := mayReplace(top, c, loads); err != nil {
+	} else if c, err := mayReplace(top, c, loads); err != nil {
 		why = append(why, err.Error())
 	} else {
 		return c, nil
@@ -142,20 +142,20 @@ func (s *Steward) spares(top *topology.Topology, dead unkai.NodeID) (out []unkai
 	return out
 }
 
-// mayReplace says why a change must not replace a dead node by itself.
-func mayReplace(top *topology.Topology, c topology.Change, loads []topology.Load) error {
-	plan, err := top.Plan(c, loads)
+// mayReplace is the change as it may replace a dead node by itself, or why it must not.
+func mayReplace(top *topology.Topology, c topology.Change, loads []topology.Load) (topology.Change, error) {
+	c, plan, err := sparing(top, c, loads)
 	switch {
 	case err != nil:
-		return err
+		return c, err
 	case plan.Before < 0 || plan.During < 0:
-		return fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
+		return c, fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
 	case plan.After < 0 || plan.Stopped > 0:
-		return errors.New("some buckets would be without a quorum afterwards")
+		return c, errors.New("some buckets would be without a quorum afterwards")
 	case len(plan.Roomless) > 0:
-		return fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
+		return c, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}
-	return nil
+	return c, nil
 }
 
 func ids(list []unkai.NodeID) []string {

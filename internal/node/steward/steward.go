@@ -214,6 +214,9 @@ func (s *Steward) depart(ctx context.Context, top *topology.Topology) bool {
 // begin begins a job that nobody has asked for.
 func (s *Steward) begin(ctx context.Context, top *topology.Topology, c topology.Change, loads []topology.Load) bool {
 	size := top.Sizes(loads)
+	if len(c.Full) > 0 {
+		s.cfg.Log.Info("nodes that have no room for more get nothing by the job that begins; unkai rebalance makes the shares even when they have", "change", string(c.Kind), "nodes", ids(c.Full))
+	}
 	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
 		next, err := t.Begin(c, size, s.cfg.Now(), topology.Away(loads)...)
 		if err == nil {
