@@ -3,6 +3,7 @@ package steward
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"unkai"
@@ -24,10 +25,8 @@ func (s *Steward) foresee(top *topology.Topology) (out []Prospect) {
 	hindered := s.hindered(top)
 	dead := s.mourned(top)
 	var heir unkai.NodeID
-	if dead != 0 {
-		if all := s.spares(top, dead); len(all) > 0 {
-			heir = all[0]
-		}
+	if dead != 0 && dead == s.chosen.dead && slices.Contains(s.spares(top, dead), s.chosen.by) {
+		heir = s.chosen.by
 	}
 	var latest time.Time // that joined
 	for _, since := range s.joined {

@@ -44,6 +44,7 @@ type Steward struct {
 	heeded  int                        // the job that had ended last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	chosen  chosen                     // in the place of a dead node
 	replace seldom                     // whether one may be replaced
 	join    seldom                     // whether they may be attached
 	mend    seldom                     // whether gaps may be filled
