@@ -28,9 +28,11 @@ func (s *Steward) watch(top *topology.Topology) {
 	if now.Sub(s.watched) > unwatched {
 		clear(s.silent)
 		clear(s.joined)
+		s.emptied = nil
 	}
 	s.watched = now
 	s.heed(top)
+	s.leavers(top)
 	for _, m := range top.Nodes {
 		if s.cfg.Nodes.Here(m.ID) {
 			delete(s.silent, m.ID)

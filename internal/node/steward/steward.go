@@ -85,7 +85,6 @@ func (s *Steward) Run(ctx context.Context) {
 			s.cfg.Foresees(s.foresee(s.cfg.Managers.Topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
-			s.emptied = nil
 		}
 		s.watched = time.Now()
 		pause := lookEvery
