@@ -221,6 +221,12 @@ func TestJobs(t *testing.T) {
 		"slowed: node 00000000000000cc may bring 4.0 MiB a second: clients wait 2.3 times as long", "node 00000000000000dd may bring 1.0 MiB a second: the disk",
 		"node 00000000000000ee may bring 1.0 MiB a second: it tries",
 		"waits for 5 buckets", "let 00000000000000aa weigh 3", "4s", "1 replica, 10 B", "1 replica, 11 B", "done, by itself")
+	given := strings.Replace(jobsPage, `"state":"done"`, `"missed":["00000000000000ff (10.0.0.9:11011)"],"state":"cancelled"`, 1)
+	s = newStage()
+	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, given)); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.err.String())
+	}
+	has(t, "stdout", s.out.String(), "cancelled by itself: 00000000000000ff (10.0.0.9:11011) silent")
 	s = newStage()
 	if code := s.run("jobs", "--http", door(t, "/v1/jobs", 200, `{"ended":[]}`)); code != 0 || s.out.String() != "no job is running\n" {
 		t.Errorf("%d %s", code, s.out.String())

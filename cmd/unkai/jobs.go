@@ -65,7 +65,10 @@ func describeJobs(j *admin.Jobs) string {
 	for i := len(j.Ended) - 1; i >= 0; i-- {
 		e := &j.Ended[i]
 		outcome := e.State
-		if e.Auto {
+		switch {
+		case len(e.Missed) > 0:
+			outcome += " by itself: " + strings.Join(e.Missed, ", ") + " silent"
+		case e.Auto:
 			outcome += ", by itself"
 		}
 		t.row(strconv.Itoa(e.ID), title(e.Kind, called(e.Nodes, e.Peers), e.Weight, e.Zone), time.UnixMilli(e.Begun).UTC().Format(time.RFC3339), took(e), planned(e), moved(e.Moved), outcome)
@@ -106,6 +109,12 @@ const afterCancel = `What was brought stays where it went. Next: unkai rebalance
 unkai detach takes out a node that got some; one that got none waits for unkai attach.
 `
 
+// afterMissed is what happens next, when the cluster itself has cancelled a job.
+const afterMissed = `It began by itself, and was cancelled by itself since a node was silent: %s.
+What was brought stays where it went. Next: when that node is back it gets its share, or the
+rest of it; if it does not come back, unkai detach takes it out.
+`
+
 func describeRunning(j *admin.Job) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "job %d, %s: %s\n  %s\n", j.ID, j.State, title(j.Kind, called(j.Nodes, j.Peers), j.Weight, j.Zone), progress(j))
@@ -133,7 +142,10 @@ func slowed(s *admin.Slowed) string {
 // describeEnded is the account of a job.
 func describeEnded(j *admin.Job) string {
 	text := fmt.Sprintf("job %d is %s after %s: planned %s, moved %s\n", j.ID, j.State, took(j), planned(j), moved(j.Moved))
-	if j.State == admin.JobCancelled {
+	switch {
+	case len(j.Missed) > 0:
+		text += fmt.Sprintf(afterMissed, strings.Join(j.Missed, ", "))
+	case j.State == admin.JobCancelled:
 		text += afterCancel
 	}
 	return text

@@ -151,14 +151,17 @@ type Jobs struct {
 
 // Job is one of them.
 type Job struct {
-	ID      int      `json:"id"` // 0: nothing was to be done
-	Kind    string   `json:"kind"`
-	Nodes   []string `json:"nodes"`
-	Peers   []string `json:"peers,omitempty"` // where each of them was seen last; "": nobody knows
-	Weight  int      `json:"weight,omitempty"`
-	Zone    *string  `json:"zone,omitempty"`
-	Auto    bool     `json:"auto"` // nobody has asked for it
-	State   string   `json:"state"`
+	ID     int      `json:"id"` // 0: nothing was to be done
+	Kind   string   `json:"kind"`
+	Nodes  []string `json:"nodes"`
+	Peers  []string `json:"peers,omitempty"` // where each of them was seen last; "": nobody knows
+	Weight int      `json:"weight,omitempty"`
+	Zone   *string  `json:"zone,omitempty"`
+	Auto   bool     `json:"auto"` // nobody has asked for it
+	State  string   `json:"state"`
+	// Missed are the nodes for whose silence the cluster itself has cancelled it; none: an
+	// operator has, if it was.
+	Missed  []string `json:"missed,omitempty"`
 	Begun   int64    `json:"begun"` // milliseconds since 1970
 	Ended   int64    `json:"ended,omitempty"`
 	Planned Amount   `json:"planned"`

@@ -46,8 +46,11 @@ func (p *prospects) of(leader unkai.NodeID) []admin.Prospect {
 	return out
 }
 
-// leader is the node whose steward works, as far as this one knows; 0: no manager is alive.
-func (n *Node) leader(top *topology.Topology) unkai.NodeID { return steward.Leader(top, n.here) }
+// leader is the node whose steward works, as far as this one knows; 0: no
+// manager is alive. The node's lock is not held.
+func (n *Node) leader(top *topology.Topology) unkai.NodeID {
+	return steward.Leader(top, n.inService(top), n.here)
+}
 
 // foretell notes what another node says that it will do, if it is the steward.
 func (n *Node) foretell(from unkai.NodeID, list []admin.Prospect) {

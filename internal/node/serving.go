@@ -57,6 +57,17 @@ func (n *Node) serves(top *topology.Topology) func(unkai.NodeID) bool {
 	}
 }
 
+// inService is serves, but for this node, which may be starting or stopping, too.
+func (n *Node) inService(top *topology.Topology) func(unkai.NodeID) bool {
+	others := n.serves(top)
+	return func(id unkai.NodeID) bool {
+		if id == n.id {
+			return n.ready()
+		}
+		return others(id)
+	}
+}
+
 // ready reports whether this node serves.
 func (n *Node) ready() bool {
 	n.mu.Lock()

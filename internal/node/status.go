@@ -59,6 +59,10 @@ func (n *Node) snapshot() admin.Snapshot {
 		Version: n.cfg.Version, Uptime: time.Duration(n.cfg.Now()-n.since) * time.Millisecond, Node: n.id,
 		Listen: addrOf(n.listen), Peer: n.peerAddress(), HTTP: addrOf(n.http), Kind: n.cfg.Store, Sync: n.cfg.Sync,
 	}
+	var foretold []admin.Prospect
+	if top := n.topology(); top != nil {
+		foretold = n.foretold(top)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s.State = n.unready(); s.State != "" {
@@ -71,7 +75,7 @@ func (n *Node) snapshot() admin.Snapshot {
 	s.Incarnation, s.Epoch, s.Buckets = self.Incarnation, top.Epoch, top.Buckets
 	s.N, s.R, s.W = top.Quorum()
 	all := n.jobs.Describe(top)
-	s.Job, s.AutoReplace, s.Prospects = all.Running, all.AutoReplace, n.foretold(top)
+	s.Job, s.AutoReplace, s.Prospects = all.Running, all.AutoReplace, foretold
 	s.Store = n.engine.Stats()
 	s.Clients, s.MaxConns = n.memcache.Stats(), n.cfg.MaxConns
 	c := n.coordinator.Stats()

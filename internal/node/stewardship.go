@@ -29,6 +29,9 @@ type members struct{ n *Node }
 // Here implements steward.Nodes.
 func (m members) Here(id unkai.NodeID) bool { return m.n.here(id) }
 
+// Serves implements steward.Nodes.
+func (m members) Serves(top *topology.Topology) func(unkai.NodeID) bool { return m.n.inService(top) }
+
 // Loads implements steward.Nodes.
 func (m members) Loads(ctx context.Context, top *topology.Topology) []steward.Load {
 	said := m.n.askLoads(ctx, top)

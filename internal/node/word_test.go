@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"unkai"
+	"unkai/internal/core/topology"
+	"unkai/internal/peer"
 )
 
 func TestAWordIsOfOneRun(t *testing.T) {
@@ -46,6 +48,45 @@ func TestWhoSaysNothingCountsByItsConnection(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", text, got, want)
 		}
 	}
+}
+
+// connected is a network in which these runs of nodes are connected.
+type connected struct {
+	peer.Network
+	runs map[unkai.NodeID]uint64
+}
+
+// Alive implements peer.Network.
+func (c connected) Alive(id unkai.NodeID) bool { return c.runs[id] != 0 }
+
+// Run implements peer.Network.
+func (c connected) Run(id unkai.NodeID) uint64 { return c.runs[id] }
+
+// A manager that is connected and does not serve leaves the lead to the next one, and so
+// does this node itself. Where nobody has said that it serves, the connections tell.
+func TestTheLeadIsOfWhoServes(t *testing.T) {
+	n := &Node{id: 2}
+	n.network.Network = connected{runs: map[unkai.NodeID]uint64{1: 11, 3: 13}}
+	top := &topology.Topology{Epoch: 5, Managers: []unkai.NodeID{1, 2, 3}}
+	leads := func(want unkai.NodeID) {
+		t.Helper()
+		if got := n.leader(top); got != want {
+			t.Errorf("node %v leads, want %v", got, want)
+		}
+	}
+	n.setState("opening the store")
+	leads(1) // nobody serves
+	n.sight.said(3, word{run: 13, serves: true, epoch: 5})
+	leads(3)
+	n.setState("")
+	leads(2)
+	n.sight.said(1, (&hello{Epoch: 5, Run: 11, Serves: new(bool)}).word(11))
+	leads(2) // its store is being opened
+	n.sight.said(1, (&hello{Epoch: 5}).word(11))
+	leads(1) // it is of an earlier build
+	n.setState("stopping")
+	n.sight.said(1, word{run: 12, serves: true, epoch: 5})
+	leads(3) // another run of it has said so
 }
 
 func encoded(t *testing.T, h *hello) []byte {

@@ -255,5 +255,8 @@ func (w *World) name() {
 			name = string(j.Kind)
 		}
 		w.did(fmt.Sprintf("%s: %s", name, j.Outcome))
+		if len(j.Missed) > 0 {
+			w.did("given up for a node's silence")
+		}
 	}
 }

@@ -58,7 +58,7 @@ func (w *World) bereave() bool {
 }
 
 // haunt looks so often whether a spare is taking the place of a dead node by itself, and
-// has it die then, mostly.
+// has it die then, or not.
 func (w *World) haunt(spare *host, looks int) {
 	life := spare.life
 	w.before(200*time.Millisecond, "haunt", func() {
@@ -69,12 +69,16 @@ func (w *World) haunt(spare *host, looks int) {
 			w.haunt(spare, looks-1)
 		default:
 			w.note("spare takes over")
-			if w.chance(600) {
+			if w.chance(500) {
+				back := 30 * time.Second // mostly too late for the job that waits for it
+				if w.chance(500) {
+					back = 2 * time.Second
+				}
 				w.note("spare dies")
 				w.before(w.upTo(500*time.Millisecond), "spare dies", func() {
 					if spare.life == life {
 						w.crash(spare)
-						w.restart(spare, 30*time.Second)
+						w.restart(spare, back)
 					}
 				})
 			}

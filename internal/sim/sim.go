@@ -186,7 +186,9 @@ func (w *World) live() {
 			w.faults()
 			w.operate(idle)
 			if w.cfg.AutoReplace > 0 { // while there are hosts that have not been used
-				w.before(w.upTo(10*time.Second), "bereave", func() { w.soon("bereave", 40, w.bereave) })
+				for _, from := range []time.Duration{0, w.cfg.Length / 2} {
+					w.before(from+w.upTo(10*time.Second), "bereave", func() { w.soon("bereave", 40, w.bereave) })
+				}
 			}
 		}
 	}})

@@ -18,6 +18,9 @@ type Node struct {
 	ID     unkai.NodeID
 	Weight int
 	Zone   string
+	// Full says that it has no room: it gets nothing that it does not hold, as far as others
+	// can take it.
+	Full bool
 }
 
 // Map gives for each bucket its replica set, in order.
@@ -28,7 +31,8 @@ type Map [][]unkai.NodeID
 //
 // Each node holds its share, by weight, rounded up or down, so that none is
 // above it by more than one replica; a share cannot be more than one replica of
-// every bucket, and what is more goes to the others. The replicas of a bucket
+// every bucket, nor that of a full node more than it holds, and what is more goes to
+// the others. The replicas of a bucket
 // are on distinct nodes and, as far as there are zones, in distinct zones; where
 // zones are so unequal that this and the shares cannot both be, zones count more
 // and a zone gets no more than it can hold. Each node also is the first replica
@@ -79,6 +83,7 @@ type placing struct {
 	most  int   // replicas of a bucket in one zone
 	sets  [][]int
 	kept  [][]int // of the old map
+	held  [][]int // of each bucket, those who are full
 	count []int   // replicas of each node
 	quota []int
 	ring  []position
@@ -103,11 +108,16 @@ func (p *placing) zones() {
 
 // start takes from the old map what may stay.
 func (p *placing) start(buckets int, old Map) {
-	p.sets, p.kept = make([][]int, buckets), make([][]int, buckets)
+	p.sets, p.kept, p.held = make([][]int, buckets), make([][]int, buckets), make([][]int, buckets)
 	for b := range p.sets {
 		p.sets[b] = make([]int, 0, p.n)
 		if old == nil {
 			continue
+		}
+		for _, id := range old[b] {
+			if i, ok := p.index[id]; ok && p.nodes[i].Full {
+				p.held[b] = append(p.held[b], i)
+			}
 		}
 		for _, id := range old[b] {
 			if i, ok := p.index[id]; ok && p.fits(b, i, -1) {
@@ -143,6 +153,9 @@ func (p *placing) fits(b, i, without int) bool {
 		} else {
 			note(p.zone[j])
 		}
+	}
+	if p.nodes[i].Full && !slices.Contains(p.held[b], i) {
+		return false
 	}
 	left := p.n - size - 1 // places after i has taken its own
 	missing := min(p.inAll, p.n) - zones - 1
@@ -213,7 +226,10 @@ func (p *placing) fill() {
 		}
 	}
 	for b := range p.sets { // the bounds cannot all be kept: distinct nodes count most
-		for _, i := range p.walkIf(b, len(p.sets[b]) < p.n) {
+		if len(p.sets[b]) == p.n {
+			continue
+		}
+		for _, i := range slices.Concat(p.kept[b], p.walk(b)) { // who holds it need not be brought it
 			if len(p.sets[b]) < p.n && !slices.Contains(p.sets[b], i) {
 				p.sets[b] = append(p.sets[b], i)
 				p.count[i]++
@@ -361,13 +377,6 @@ func (p *placing) walk(b int) []int {
 		}
 	}
 	return out
-}
-
-func (p *placing) walkIf(b int, wanted bool) []int {
-	if !wanted {
-		return nil
-	}
-	return p.walk(b)
 }
 
 func ringOf(nodes []Node) []position {

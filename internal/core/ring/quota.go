@@ -5,7 +5,7 @@ import "slices"
 // part is one of those among whom something is divided by weight.
 type part struct {
 	weight, least, most int
-	prefer              int // who is given what is left over first: the highest
+	prefer              int // what it holds: who has more than its share keeps it first
 }
 
 // divide gives each part its share of total by weight, rounded up or down,
@@ -52,8 +52,21 @@ func divide(total int, parts []part) []int {
 				}
 			}
 		}
+		// Who has just its share comes last: it need not be given anything at all.
+		more := func(i int) (whole bool, by int) {
+			by = parts[i].prefer - out[i]
+			return by == 0, by
+		}
 		slices.SortStableFunc(open, func(a, b int) int {
-			return (parts[b].prefer - out[b]) - (parts[a].prefer - out[a])
+			wholeA, byA := more(a)
+			wholeB, byB := more(b)
+			if wholeA != wholeB {
+				if wholeB {
+					return -1
+				}
+				return 1
+			}
+			return byB - byA
 		})
 		for _, i := range open {
 			if rest > 0 {
@@ -71,6 +84,14 @@ func divide(total int, parts []part) []int {
 	}
 }
 
+// bound is how many replicas a node can hold.
+func (p *placing) bound(i, buckets int) int {
+	if p.nodes[i].Full {
+		return p.count[i]
+	}
+	return buckets
+}
+
 // quotas is how many replicas each node shall hold: first the zones divide them,
 // then the nodes of each zone.
 func (p *placing) quotas(buckets int) []int {
@@ -83,16 +104,20 @@ func (p *placing) quotas(buckets int) []int {
 		members[z] = append(members[z], i)
 	}
 	for z := range zones {
-		zones[z].most = min(len(members[z]), p.most) * buckets
+		most := 0
+		for _, i := range members[z] {
+			most += p.bound(i, buckets)
+		}
+		zones[z].most = min(most, p.most*buckets)
 		if p.inAll <= p.n {
-			zones[z].least = buckets
+			zones[z].least = min(most, buckets)
 		}
 	}
 	out := make([]int, len(p.nodes))
 	for z, total := range divide(buckets*p.n, zones) {
 		parts := make([]part, len(members[z]))
 		for k, i := range members[z] {
-			parts[k] = part{weight: p.nodes[i].Weight, most: buckets, prefer: p.count[i]}
+			parts[k] = part{weight: p.nodes[i].Weight, most: p.bound(i, buckets), prefer: p.count[i]}
 		}
 		for k, q := range divide(total, parts) {
 			out[members[z][k]] = q

@@ -36,6 +36,7 @@ func (t *Topology) resend(size func(unkai.Bucket) int64, gone []unkai.NodeID) (T
 			next.handOver(from, to.Seat)
 		}
 	} else {
+		next.full = t.Job.Full
 		next.move()
 	}
 	if back {

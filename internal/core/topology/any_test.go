@@ -96,6 +96,9 @@ func (h *history) begin(c Change) {
 		gone = c.Nodes
 	}
 	next, err := h.top.Begin(c, h.size, 1, gone...)
+	if err == nil {
+		next.Job.Auto = h.some(1)
+	}
 	if h.may(next, err); err == nil {
 		h.calm = h.top.Lost() == 0 && !h.top.Gaps() && before.Job == nil
 		h.Logf("%+v: %+v", c, h.top.Job)
@@ -133,7 +136,9 @@ func (h *history) step() {
 			h.may(next, err)
 		}
 	case 7:
-		if h.some(2) {
+		if h.some(2) && top.Job != nil && top.Job.Auto {
+			h.may(top.Abandon(top.Awaited()))
+		} else if h.some(2) {
 			h.may(top.Cancel())
 		}
 	case 8:

@@ -15,7 +15,10 @@ import (
 // promise is asked of the present set and everything accepted needs W of it: it
 // has been a register of its own all the time, and the joining set only made it
 // harder to have something chosen. For gone see Apply.
-func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) {
+func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) { return t.cancel(nil, gone) }
+
+// cancel does it for an operator, or, when nodes are missed, for the cluster itself.
+func (t *Topology) cancel(missed, gone []unkai.NodeID) (Topology, error) {
 	next, err := t.running()
 	if err != nil {
 		return Topology{}, err
@@ -40,12 +43,13 @@ func (t *Topology) Cancel(gone ...unkai.NodeID) (Topology, error) {
 		if n.State = Recognised; named[n.Seat] {
 			n.State = Attached
 		}
-		n.Manual = n.State == Recognised && was.State == Recognised // or it would be attached again at once
+		// Or it would be attached again at once. One that is missed has to be back first.
+		n.Manual = n.State == Recognised && was.State == Recognised && (len(missed) == 0 || was.Manual)
 	}
 	if len(next.Attached()) == 0 {
 		return Topology{}, fmt.Errorf("topology: no node would be attached any more: nodes have lost what they held since the job began, and it attaches them again; let it go on, and resume it if it is paused: %w", ErrUndecidable)
 	}
-	next.Job.Outcome, next.Job.Paused, next.Job.Held = Cancelled, false, false
+	next.Job.Outcome, next.Job.Paused, next.Job.Held, next.Job.Missed = Cancelled, false, false, missed
 	return next, next.reelect(t.Managers, gone)
 }
 

@@ -32,6 +32,9 @@ type Change struct {
 	// that have passed held, will never come back: buckets that have lost their
 	// quorum so go on with the replicas that are left. For detach and rebalance.
 	GiveUp bool `json:"give_up,omitempty"`
+	// Full are nodes that have no room for more and get no bucket that they do not hold, as
+	// far as others can take it.
+	Full []unkai.NodeID `json:"full,omitempty"`
 }
 
 // Job is a change that is under way, or was. All that is known of it is in the
@@ -54,6 +57,9 @@ type Job struct {
 	// Throttled says that there was a throttle, at least for a while.
 	Throttled bool    `json:"throttled,omitempty"`
 	Outcome   Outcome `json:"outcome,omitempty"` // also while a cancelled job comes to its end
+	// Missed are the silent nodes for which the cluster itself has cancelled it; none: an
+	// operator has.
+	Missed []unkai.NodeID `json:"missed,omitempty"`
 	// Held says that buckets could not set out with the others, because a node
 	// had yet to forget its last time in their sets.
 	Held bool `json:"held,omitempty"`
@@ -119,6 +125,9 @@ func (t *Topology) Apply(c Change, gone ...unkai.NodeID) (Topology, error) {
 }
 
 func (t *Topology) apply(c Change) (Topology, error) {
+	from := *t
+	from.full = c.Full
+	t = &from
 	for i, id := range c.Nodes {
 		if slices.Contains(c.Nodes[:i], id) {
 			return Topology{}, fmt.Errorf("topology: node %v is named twice", id)

@@ -12,7 +12,7 @@ func (t *Topology) move() {
 	var nodes []ring.Node
 	seats := map[unkai.NodeID]unkai.Seat{}
 	for _, n := range t.Attached() {
-		nodes = append(nodes, ring.Node{ID: n.ID, Weight: n.Weight, Zone: n.Zone})
+		nodes = append(nodes, ring.Node{ID: n.ID, Weight: n.Weight, Zone: n.Zone, Full: slices.Contains(t.full, n.ID)})
 		seats[n.ID] = n.Seat
 	}
 	if len(nodes) == 0 { // all have lost what they held, and have a share to come

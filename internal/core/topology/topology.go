@@ -52,6 +52,8 @@ type Topology struct {
 
 	held  int // buckets that could not set out in this change, because of strays
 	given int // buckets of which replicas were given up in this change
+
+	full []unkai.NodeID // get nothing in the change that was made last; see Change.Full
 }
 
 // Node is a member in its present incarnation.

@@ -131,6 +131,9 @@ func (o *Operator) describeJob(top *topology.Topology, j *topology.Job) admin.Jo
 		Begun: j.Begun, Ended: j.Ended, Planned: admin.Amount(j.Planned), Moved: admin.Amount(j.Moved),
 		Expected: float64(j.Expected) / 1000, Rested: float64(j.Rested) / 1000,
 	}
+	for _, id := range j.Missed {
+		out.Missed = append(out.Missed, o.called(id))
+	}
 	switch {
 	case j.Ended != 0 && j.Outcome == topology.Cancelled:
 		out.State = admin.JobCancelled
@@ -240,7 +243,7 @@ func (o *Operator) waits(top *topology.Topology) (out []string, stuck bool) {
 	if !top.Job.Paused {
 		stay = due - len(top.Turn(2*top.Buckets, gone...))
 	}
-	stuckFor(short+stay > 0, "replicas of %d buckets that are away: %s", short+stay, strings.Join(away, ", "))
+	stuckFor(short+stay > 0, "replicas of %d buckets that are away: %s%s", short+stay, strings.Join(away, ", "), forbears(top, gone))
 	brought := joining - short - refused - fewer
 	wait(brought > 0, "%d buckets to be brought to their new replicas", brought)
 	wait(fewer > 0, "%d buckets whose replicas are compared before some of them go", fewer)
@@ -251,10 +254,20 @@ func (o *Operator) waits(top *topology.Topology) (out []string, stuck bool) {
 	if top.Job.Held && top.Moving() == 0 {
 		strays := slices.DeleteFunc(slices.Clone(top.Nodes), func(m topology.Node) bool { return len(top.Strayed(m.Seat)) == 0 })
 		for _, m := range strays {
-			wait(true, "node %s to forget what it held before of %d buckets", o.called(m.ID), len(top.Strayed(m.Seat)))
+			wait(true, "node %s to forget what it held before of %d buckets%s", o.called(m.ID), len(top.Strayed(m.Seat)), forbears(top, gone))
 		}
 	}
 	return append(out, o.farewells(top)...), stuck
+}
+
+// forbears says for how long the running job waits for newcomers that are gone, when it is
+// cancelled by itself after that.
+func forbears(top *topology.Topology, gone []unkai.NodeID) string {
+	missed := func(id unkai.NodeID) bool { return slices.Contains(gone, id) }
+	if j := top.Job; !j.Auto || j.Paused || j.Outcome != topology.Running || !slices.ContainsFunc(top.Awaited(), missed) {
+		return ""
+	}
+	return fmt.Sprintf("; it is cancelled by itself when one that gets buckets has been silent for %v", time.Duration(top.Forbearance())*time.Millisecond)
 }
 
 // patience is how long a node may be silent before it counts as dead.

@@ -73,3 +73,36 @@ func TestNobodyKnowsHowLongWhatIsStuckTakes(t *testing.T) {
 		t.Errorf("%v are full and get something", full)
 	}
 }
+
+// Of a job that began by itself it is said for how long it waits for a node that is to get
+// buckets, and of one that was cancelled for its sake, for whose.
+func TestHowLongAJobOfItsOwnWaits(t *testing.T) {
+	c := company{here: map[unkai.NodeID]bool{1: true}, full: map[unkai.NodeID]bool{}, peers: map[unkai.NodeID]string{2: "10.0.0.2:11011"}}
+	o := New(Config{Nodes: c, Now: func() int64 { return 1 }})
+	top := topology.New(1, 16, 2, 1, 2, topology.Node{ID: 1, Weight: 1})
+	become := becoming(t, &top)
+	become(top.Join(topology.Node{ID: 2, Weight: 1}))
+	become(top.Begin(topology.Change{Kind: topology.KindAttach, Nodes: []unkai.NodeID{2}}, nil, 1))
+	says := func(want bool) {
+		t.Helper()
+		text := strings.Join(o.describeJob(&top, top.Job).Waits, "\n")
+		if !strings.Contains(text, "16 buckets that are away: 0000000000000002 (10.0.0.2:11011)") && !top.Job.Paused {
+			t.Error(text)
+		}
+		if got := strings.Contains(text, "; it is cancelled by itself when one that gets buckets has been silent for 5m0s"); got != want {
+			t.Error(text)
+		}
+	}
+	says(false)
+	top.Job.Auto = true
+	says(true)
+	c.here[2] = true
+	if text := strings.Join(o.describeJob(&top, top.Job).Waits, "\n"); strings.Contains(text, "by itself") {
+		t.Error(text)
+	}
+	c.here[2] = false
+	become(top.Abandon([]unkai.NodeID{2}))
+	if j := o.describeJob(&top, top.Job); !slices.Equal(j.Missed, []string{"0000000000000002 (10.0.0.2:11011)"}) {
+		t.Errorf("%+v", j)
+	}
+}

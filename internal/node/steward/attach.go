@@ -3,6 +3,7 @@ package steward
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"unkai"
@@ -52,7 +53,7 @@ func (s *Steward) attachment(ctx context.Context, top *topology.Topology) (topol
 		return c, nil, false
 	}
 	defer s.join.took(time.Now())
-	loads, err := s.mayAttach(ctx, top, c)
+	c, loads, err := s.mayAttach(ctx, top, c)
 	if err != nil {
 		if s.waiting != err.Error() {
 			s.waiting = err.Error()
@@ -67,22 +68,37 @@ func (s *Steward) attachment(ctx context.Context, top *topology.Topology) (topol
 // mayAttach says why nodes must not get a share by themselves. With a node away
 // they must not: some buckets would leave a replica that is alive for a new one,
 // and be without a quorum should that go too, as one does that starts anew every
-// half minute.
-func (s *Steward) mayAttach(ctx context.Context, top *topology.Topology, c topology.Change) ([]topology.Load, error) {
+// half minute. Others that are full need not get anything.
+func (s *Steward) mayAttach(ctx context.Context, top *topology.Topology, c topology.Change) (topology.Change, []topology.Load, error) {
 	for _, m := range top.Attached() {
 		if !s.cfg.Nodes.Here(m.ID) {
-			return nil, fmt.Errorf("node %v is away, and they would take over from replicas that are alive; bring it back, detach it, have one of them replace it, or attach them yourself", m.ID)
+			return c, nil, fmt.Errorf("node %v is away, and they would take over from replicas that are alive; bring it back, detach it, have one of them replace it, or attach them yourself", m.ID)
 		}
 	}
 	loads := plain(s.cfg.Nodes.Loads(ctx, top))
-	plan, err := top.Plan(c, loads)
+	c, plan, err := sparing(top, c, loads)
 	switch {
 	case err != nil:
-		return nil, err
+		return c, nil, err
 	case plan.Stopped > 0:
-		return nil, fmt.Errorf("%d buckets could not move before more nodes of those they go to are alive", plan.Stopped)
+		return c, nil, fmt.Errorf("%d buckets could not move before more nodes of those they go to are alive", plan.Stopped)
 	case len(plan.Roomless) > 0:
-		return nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
+		return c, nil, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}
-	return loads, nil
+	return c, loads, nil
+}
+
+// sparing is a change in which nodes get nothing that have no room for it and that it is not
+// about, as far as others can take it, and its plan. A bucket that goes to one of them need
+// not keep all others from going where they should.
+func sparing(top *topology.Topology, c topology.Change, loads []topology.Load) (topology.Change, topology.Plan, error) {
+	for {
+		plan, err := top.Plan(c, loads)
+		if err != nil || len(plan.Roomless) == 0 || slices.ContainsFunc(plan.Roomless, func(id unkai.NodeID) bool {
+			return slices.Contains(c.Nodes, id) || slices.Contains(c.Full, id)
+		}) {
+			return c, plan, err
+		}
+		c.Full = slices.Concat(c.Full, plan.Roomless)
+	}
 }

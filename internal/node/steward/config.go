@@ -26,6 +26,8 @@ type Managers interface {
 type Nodes interface {
 	// Here reports whether a node answers.
 	Here(id unkai.NodeID) bool
+	// Serves tells which nodes do, as far as this one knows, by a topology; this one too.
+	Serves(top *topology.Topology) func(unkai.NodeID) bool
 	// Loads asks all how they are, for a second at most, and answers in the order of the
 	// topology.
 	Loads(ctx context.Context, top *topology.Topology) []Load

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"unkai"
 	"unkai/internal/core/topology"
 )
 
@@ -17,10 +18,7 @@ const stayLimit = 5 * time.Second
 // that it holds nothing. It is a member until then, so it goes on following the topology
 // and passing on what it is asked.
 func (s *Steward) farewell(ctx context.Context, top *topology.Topology) bool {
-	leavers := top.Departing()
-	if !slices.Equal(leavers, s.emptied) {
-		s.emptied, s.stayed = leavers, time.Now()
-	}
+	leavers := s.leavers(top)
 	if time.Since(s.stayed) >= s.cfg.Farewell {
 		return false
 	}
@@ -35,4 +33,17 @@ func (s *Steward) farewell(ctx context.Context, top *topology.Topology) bool {
 	}
 	wg.Wait()
 	return slices.Contains(stays, true)
+}
+
+// leavers are the nodes that are to be removed when nothing else moves any more. Every steward notes since when, whether it
+// works or not, so that who comes to work goes on with the count of the one before.
+func (s *Steward) leavers(top *topology.Topology) []unkai.NodeID {
+	leavers := top.Departing()
+	if len(leavers) > 0 && top.Moving() > 0 {
+		leavers = nil // not yet
+	}
+	if !slices.Equal(leavers, s.emptied) {
+		s.emptied, s.stayed = leavers, time.Now()
+	}
+	return leavers
 }

@@ -3,6 +3,7 @@ package steward
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"unkai"
@@ -24,10 +25,8 @@ func (s *Steward) foresee(top *topology.Topology) (out []Prospect) {
 	hindered := s.hindered(top)
 	dead := s.mourned(top)
 	var heir unkai.NodeID
-	if dead != 0 {
-		if all := s.spares(top, dead); len(all) > 0 {
-			heir = all[0]
-		}
+	if dead != 0 && dead == s.chosen.dead && slices.Contains(s.spares(top, dead), s.chosen.by) {
+		heir = s.chosen.by
 	}
 	var latest time.Time // that joined
 	for _, since := range s.joined {
@@ -56,6 +55,8 @@ func (s *Steward) foresee(top *topology.Topology) (out []Prospect) {
 			} else if p.Why = cmp.Or(hindered, s.waiting); p.Why != "" {
 				p.Seconds = 0
 			}
+		case m.State == topology.Recognised && !m.Manual && s.givenUp(top, m.ID) != nil:
+			p.Do, p.Why = "attach", fmt.Sprintf("job %d was cancelled by itself since it was silent; it gets its share when it is back", s.givenUp(top, m.ID).ID)
 		default:
 			continue
 		}
@@ -66,13 +67,7 @@ func (s *Steward) foresee(top *topology.Topology) (out []Prospect) {
 
 // hindered is why the steward begins nothing by itself now, whatever it is; "": it does.
 func (s *Steward) hindered(top *topology.Topology) string {
-	alive := 0
-	for _, id := range top.Managers {
-		if s.cfg.Nodes.Here(id) {
-			alive++
-		}
-	}
-	switch {
+	switch alive := s.managersHere(top); {
 	case 2*alive <= len(top.Managers):
 		return fmt.Sprintf("%d of %d managers answer, too few to decide anything", alive, len(top.Managers))
 	case top.Job != nil && top.Job.Paused:
@@ -81,6 +76,16 @@ func (s *Steward) hindered(top *topology.Topology) string {
 		return fmt.Sprintf("job %d (%s) has to end first", top.Job.ID, top.Job.Kind)
 	}
 	return ""
+}
+
+// managersHere is how many managers answer.
+func (s *Steward) managersHere(top *topology.Topology) (n int) {
+	for _, id := range top.Managers {
+		if s.cfg.Nodes.Here(id) {
+			n++
+		}
+	}
+	return n
 }
 
 // mourned is the only node with a share that is silent, if it is to be replaced some time;

@@ -45,14 +45,36 @@ func TestForesight(t *testing.T) {
 		}
 		w.top.Job = nil
 		w.dies(3)
-		says(3, 2*time.Second, "to be replaced by node 0000000000000004 by itself in 3s")
+		says(3, time.Second, "to be replaced by itself in 4s") // it has no room
+		w.c.says[4].Limit = 100_000
+		w.chosen.at = time.Now().Add(-chooseEvery)
+		says(3, time.Second, "to be replaced by node 0000000000000004 by itself in 3s")
 		says(4, 0, "not attached by itself: it takes the place of node 0000000000000003 when that one is replaced")
-		says(3, time.Minute, "not replaced by node 0000000000000004 by itself: node 0000000000000004 cannot take its place: node 0000000000000004 has no room for what it would get; without it 2 nodes are left, too few for 3 replicas of each key; node 0000000000000005 waits, but nothing is done with it by itself (--attach manual): unkai replace 0000000000000003 0000000000000005")
+		w.c.says[4].Limit = 1001
+		says(3, time.Minute, "not replaced by itself: node 0000000000000004 cannot take its place: node 0000000000000004 has no room for what it would get; without it 2 nodes are left, too few for 3 replicas of each key; node 0000000000000005 waits, but nothing is done with it by itself (--attach manual): unkai replace 0000000000000003 0000000000000005")
 		w.top.AutoReplace = 0
 		says(3, time.Second, "")
 		says(4, 0, "not attached by itself: node 0000000000000003 is away, and they would take over from replicas that are alive; bring it back, detach it, have one of them replace it, or attach them yourself")
 		w.top.Managers = []unkai.NodeID{1, 2, 3}
 		w.dies(2)
 		says(4, time.Second, "not attached by itself: 1 of 3 managers answer, too few to decide anything")
+	})
+}
+
+// The node that is foretold to take the place of a dead one is the one that does, also when
+// there are others before it that cannot.
+func TestTheHeirThatIsForetold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watching(t, 3, 2)
+		w.c.says[4].Limit = 1001
+		w.top.Nodes[3].Zone = w.top.Nodes[2].Zone // it would be the first
+		w.dies(3)
+		if got := w.foreseen(3, 4*time.Second); got != "to be replaced by node 0000000000000005 by itself in 1s" {
+			t.Errorf("it is %q", got)
+		}
+		if got := w.foreseen(5, 0); got != "not attached by itself: it takes the place of node 0000000000000003 when that one is replaced" {
+			t.Errorf("the spare is %q", got)
+		}
+		w.does(topology.KindReplace, 3, 5)
 	})
 }

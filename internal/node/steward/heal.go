@@ -10,7 +10,8 @@ import (
 )
 
 // heal fills the places that incarnations which have passed left in sets and that no
-// job fills any more, when everybody is there and more may fail afterwards.
+// job fills any more, when everybody is there and more may fail afterwards. It also
+// gives those the rest of their share for whose sake the cluster itself has cancelled a job.
 func (s *Steward) heal(ctx context.Context, top *topology.Topology) bool {
 	c, loads, ok := s.mending(ctx, top)
 	if ok && !s.begin(ctx, top, c, loads) {
@@ -21,15 +22,15 @@ func (s *Steward) heal(ctx context.Context, top *topology.Topology) bool {
 
 // mending is the change that does, if there is one.
 func (s *Steward) mending(ctx context.Context, top *topology.Topology) (c topology.Change, loads []topology.Load, ok bool) {
-	if s.looked == top.Epoch || !top.Gaps() {
+	if s.looked == top.Epoch || !top.Gaps() && !cutShort(top) {
 		return c, nil, false
 	}
-	if j := lastJob(top); j != nil && j.Auto && j.Kind == topology.KindRebalance && j.Outcome == topology.Cancelled {
+	if j := lastJob(top); j != nil && j.Auto && j.Kind == topology.KindRebalance && j.Outcome == topology.Cancelled && len(j.Missed) == 0 {
 		return c, nil, false // an operator does not want it
 	}
 	if slices.ContainsFunc(top.Nodes, func(m topology.Node) bool {
 		if m.State == topology.Recognised {
-			return !m.Manual // it will be attached
+			return !m.Manual && s.givenUp(top, m.ID) == nil // it will be attached
 		}
 		return !s.cfg.Nodes.Here(m.ID)
 	}) {
@@ -48,11 +49,12 @@ func (s *Steward) mending(ctx context.Context, top *topology.Topology) (c topolo
 		return c, nil, false // it is asked again
 	}
 	s.looked = top.Epoch
-	plan, err := top.Plan(c, loads)
+	c, plan, err := sparing(top, c, loads)
 	if err == nil && len(plan.Roomless) > 0 {
 		s.looked = 0 // somebody may make room
 	}
-	if err != nil || plan.After <= plan.Before || plan.Stopped > 0 || len(plan.Roomless) > 0 {
+	better := plan.After > plan.Before || cutShort(top) && plan.After >= plan.Before && plan.Amount.Replicas > 0
+	if err != nil || !better || plan.Stopped > 0 || len(plan.Roomless) > 0 {
 		return c, nil, false
 	}
 	return c, loads, true

@@ -45,6 +45,7 @@ func (s *Steward) replacement(ctx context.Context, top *topology.Topology) (topo
 	dead := s.dead(top)
 	if len(dead) == 0 {
 		s.refused = ""
+		s.choose(ctx, top)
 		return topology.Change{}, nil, false
 	}
 	if !s.replace.due() {
@@ -74,6 +75,8 @@ func (s *Steward) certain(top *topology.Topology, dead []unkai.NodeID, said []Lo
 	for i, l := range said {
 		switch m := top.Nodes[i]; {
 		case l.Alive || slices.Contains(dead, m.ID):
+		case m.State == topology.Recognised && s.givenUp(top, m.ID) != nil:
+			// It was there when the other one was found dead, or died alone.
 		case m.State == topology.Recognised:
 			return fmt.Errorf("node %v is silent too, though it holds nothing: bring it back, or unkai detach it", m.ID)
 		default:
@@ -98,19 +101,14 @@ func (s *Steward) certain(top *topology.Topology, dead []unkai.NodeID, said []Lo
 // successor is the change by which others hold what a dead node held: one node in its
 // place, so that nothing else moves, or all that are left.
 func (s *Steward) successor(top *topology.Topology, dead unkai.NodeID, loads []topology.Load) (topology.Change, error) {
-	var why []string
-	for _, by := range s.spares(top, dead) {
-		c := topology.Change{Kind: topology.KindReplace, Nodes: []unkai.NodeID{dead, by}}
-		err := mayReplace(top, c, loads)
-		if err == nil {
-			return c, nil
-		}
-		why = append(why, fmt.Sprintf("node %v cannot take its place: %v", by, err))
+	c, why := s.heir(top, dead, loads)
+	if c.Kind != "" {
+		return c, nil
 	}
-	c := topology.Change{Kind: topology.KindDetach, Nodes: []unkai.NodeID{dead}}
+	c = topology.Change{Kind: topology.KindDetach, Nodes: []unkai.NodeID{dead}}
 	if left := len(top.Attached()) - 1; left < top.N {
 		why = append(why, fmt.Sprintf("without it %d nodes are left, too few for %d replicas of each key", left, top.N))
-	} else if err := mayReplace(top, c, loads); err != nil {
+	} else if c, err := mayReplace(top, c, loads); err != nil {
 		why = append(why, err.Error())
 	} else {
 		return c, nil
@@ -121,6 +119,48 @@ func (s *Steward) successor(top *topology.Topology, dead unkai.NodeID, loads []t
 		}
 	}
 	return topology.Change{}, errors.New(strings.Join(why, "; "))
+}
+
+// chosen is who was found to take the place of a dead node.
+type chosen struct {
+	dead, by unkai.NodeID // by 0: nobody
+	spares   []unkai.NodeID
+	at       time.Time
+}
+
+// heir is the change by which one node takes the place of a dead one: the first of the
+// spares that can. None: why not. It is what is done, and what is foretold.
+func (s *Steward) heir(top *topology.Topology, dead unkai.NodeID, loads []topology.Load) (topology.Change, []string) {
+	var why []string
+	s.chosen = chosen{dead: dead, spares: s.spares(top, dead), at: time.Now()}
+	for _, by := range s.chosen.spares {
+		c := topology.Change{Kind: topology.KindReplace, Nodes: []unkai.NodeID{dead, by}}
+		c, err := mayReplace(top, c, loads)
+		if err == nil {
+			s.chosen.by = by
+			return c, nil
+		}
+		why = append(why, fmt.Sprintf("node %v cannot take its place: %v", by, err))
+	}
+	return topology.Change{}, why
+}
+
+// chooseEvery is how often it is looked who would take the place of a node that is not yet
+// dead for long enough, when there are no others to choose from than before.
+const chooseEvery = 10 * time.Second
+
+// choose looks who would take the place of a node that is silent, if nobody else is, so that
+// it can be foretold.
+func (s *Steward) choose(ctx context.Context, top *topology.Topology) {
+	dead := s.mourned(top)
+	if dead == 0 || len(s.spares(top, dead)) == 0 {
+		s.chosen = chosen{}
+		return
+	}
+	if dead == s.chosen.dead && slices.Equal(s.chosen.spares, s.spares(top, dead)) && time.Since(s.chosen.at) < chooseEvery {
+		return
+	}
+	s.heir(top, dead, plain(s.cfg.Nodes.Loads(ctx, top)))
 }
 
 // spares are the nodes that would be attached by themselves, were nobody dead: those in
@@ -140,20 +180,20 @@ func (s *Steward) spares(top *topology.Topology, dead unkai.NodeID) (out []unkai
 	return out
 }
 
-// mayReplace says why a change must not replace a dead node by itself.
-func mayReplace(top *topology.Topology, c topology.Change, loads []topology.Load) error {
-	plan, err := top.Plan(c, loads)
+// mayReplace is the change as it may replace a dead node by itself, or why it must not.
+func mayReplace(top *topology.Topology, c topology.Change, loads []topology.Load) (topology.Change, error) {
+	c, plan, err := sparing(top, c, loads)
 	switch {
 	case err != nil:
-		return err
+		return c, err
 	case plan.Before < 0 || plan.During < 0:
-		return fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
+		return c, fmt.Errorf("%d buckets have lost too many replicas to be brought elsewhere", plan.Waiting)
 	case plan.After < 0 || plan.Stopped > 0:
-		return errors.New("some buckets would be without a quorum afterwards")
+		return c, errors.New("some buckets would be without a quorum afterwards")
 	case len(plan.Roomless) > 0:
-		return fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
+		return c, fmt.Errorf("node %v has no room for what it would get", plan.Roomless[0])
 	}
-	return nil
+	return c, nil
 }
 
 func ids(list []unkai.NodeID) []string {

@@ -28,9 +28,11 @@ func (s *Steward) watch(top *topology.Topology) {
 	if now.Sub(s.watched) > unwatched {
 		clear(s.silent)
 		clear(s.joined)
+		s.emptied = nil
 	}
 	s.watched = now
 	s.heed(top)
+	s.leavers(top)
 	for _, m := range top.Nodes {
 		if s.cfg.Nodes.Here(m.ID) {
 			delete(s.silent, m.ID)
@@ -46,14 +48,14 @@ func (s *Steward) watch(top *topology.Topology) {
 }
 
 // heed has nodes waited for anew when an operator has cancelled the job that replaced them
-// by itself: else the next one would begin at once.
+// by itself: else the next one would begin at once. When the cluster has, it may.
 func (s *Steward) heed(top *topology.Topology) {
 	j := lastJob(top)
 	if j == nil || j.ID == s.heeded {
 		return
 	}
 	s.heeded = j.ID
-	if j.Auto && j.Outcome == topology.Cancelled {
+	if j.Auto && j.Outcome == topology.Cancelled && len(j.Missed) == 0 {
 		for _, id := range j.Nodes {
 			delete(s.silent, id)
 		}

@@ -20,6 +20,9 @@ type company struct {
 // Here implements Nodes.
 func (c company) Here(id unkai.NodeID) bool { return id == c.self || c.alive[id] }
 
+// Serves implements Nodes: who is alive does.
+func (c company) Serves(*topology.Topology) func(unkai.NodeID) bool { return c.Here }
+
 // Loads implements Nodes: who is alive says how it is.
 func (c company) Loads(_ context.Context, top *topology.Topology) []Load {
 	out := make([]Load, len(top.Nodes))

@@ -33,8 +33,9 @@ const changeLimit = 10 * time.Second
 
 // Steward brings the topology forward: it attaches nodes that have joined, and
 // takes each job to its end. Every node has one, and that of the first manager
-// alive works; all that it needs to know is in the topology. Should two work at
-// once, the managers decide one change after the other all the same.
+// that serves works; all that it needs to know is in the topology. Should two work at
+// once, for a moment or because they do not see the same nodes, the managers decide one
+// change after the other all the same, each made of the one before.
 type Steward struct {
 	cfg     Config
 	joined  map[unkai.NodeID]time.Time // recognised, and alive since
@@ -43,6 +44,7 @@ type Steward struct {
 	heeded  int                        // the job that had ended last
 	refused string                     // why a dead node is not replaced; said once
 	waiting string                     // why nodes that joined are not attached; said once
+	chosen  chosen                     // in the place of a dead node
 	replace seldom                     // whether one may be replaced
 	join    seldom                     // whether they may be attached
 	mend    seldom                     // whether gaps may be filled
@@ -76,14 +78,13 @@ func (s *Steward) Run(ctx context.Context) {
 		if top.Epoch != s.epoch || s.since.IsZero() {
 			s.epoch, s.since = top.Epoch, time.Now()
 		}
-		works := Leader(top, s.cfg.Nodes.Here) == s.cfg.Self
+		works := Leader(top, s.cfg.Nodes.Serves(top), s.cfg.Nodes.Here) == s.cfg.Self
 		s.cfg.Looks(top, works)
 		if works {
 			s.step(ctx, top)
 			s.cfg.Foresees(s.foresee(s.cfg.Managers.Topology()))
 		} else {
 			clear(s.joined) // of which only who works keeps count
-			s.emptied = nil
 		}
 		s.watched = time.Now()
 		pause := lookEvery
@@ -106,12 +107,13 @@ func (s *Steward) pause(top *topology.Topology) time.Duration {
 	return min(max(time.Since(s.since)/4, lookSoon), lookEvery)
 }
 
-// Leader is the node whose steward works, as far as is known where some are here; 0: no
-// manager is.
-func Leader(top *topology.Topology, here func(unkai.NodeID) bool) unkai.NodeID {
-	for _, id := range top.Managers {
-		if here(id) {
-			return id
+// Leader is the node whose steward works, as far as is known where some serve: the first
+// manager that does. One that is only connected may be opening its store for long, and has
+// no steward yet. Where no manager serves it is the first that is here; 0: none is.
+func Leader(top *topology.Topology, serves, here func(unkai.NodeID) bool) unkai.NodeID {
+	for _, able := range []func(unkai.NodeID) bool{serves, here} {
+		if i := slices.IndexFunc(top.Managers, able); i >= 0 {
+			return top.Managers[i]
 		}
 	}
 	return 0
@@ -127,6 +129,9 @@ func (s *Steward) step(ctx context.Context, top *topology.Topology) {
 		return
 	}
 	s.replaceManagers(ctx, top)
+	if s.abandon(ctx, top) {
+		return
+	}
 	if top.Moving() > 0 {
 		s.proceed(ctx, top)
 		return
@@ -209,6 +214,9 @@ func (s *Steward) depart(ctx context.Context, top *topology.Topology) bool {
 // begin begins a job that nobody has asked for.
 func (s *Steward) begin(ctx context.Context, top *topology.Topology, c topology.Change, loads []topology.Load) bool {
 	size := top.Sizes(loads)
+	if len(c.Full) > 0 {
+		s.cfg.Log.Info("nodes that have no room for more get nothing by the job that begins; unkai rebalance makes the shares even when they have", "change", string(c.Kind), "nodes", ids(c.Full))
+	}
 	return s.change(ctx, top, string(c.Kind)+" nodes", func(t *topology.Topology) (topology.Topology, error) {
 		next, err := t.Begin(c, size, s.cfg.Now(), topology.Away(loads)...)
 		if err == nil {

@@ -93,3 +93,25 @@ func TestNotableChanges(t *testing.T) {
 		t.Errorf("told: %v", told)
 	}
 }
+
+// Who leads is the first manager that serves, and not one that is only connected, unless
+// no manager serves.
+func TestWhoServesLeads(t *testing.T) {
+	top := topology.Topology{Managers: []unkai.NodeID{2, 3, 5}}
+	some := func(ids ...unkai.NodeID) func(unkai.NodeID) bool {
+		return func(id unkai.NodeID) bool { return slices.Contains(ids, id) }
+	}
+	for _, test := range []struct {
+		serve, here []unkai.NodeID
+		want        unkai.NodeID
+	}{
+		{[]unkai.NodeID{1, 2, 3, 5}, []unkai.NodeID{1, 2, 3, 5}, 2},
+		{[]unkai.NodeID{3, 5}, []unkai.NodeID{1, 2, 3, 5}, 3},
+		{[]unkai.NodeID{1}, []unkai.NodeID{1, 3, 5}, 3},
+		{nil, []unkai.NodeID{1}, 0},
+	} {
+		if got := Leader(&top, some(test.serve...), some(test.here...)); got != test.want {
+			t.Errorf("of %v, of whom %v serve, %v leads, want %v", test.here, test.serve, got, test.want)
+		}
+	}
+}
