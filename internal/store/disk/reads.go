@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,9 @@ func (g *guardFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := g.FS.Open(name, opts...)
 	if err != nil {
 		return nil, err
+	}
+	if strings.HasSuffix(name, ".sst") {
+		return &tableReader{readFile{f, &g.reads}, name}, nil
 	}
 	return &readFile{f, &g.reads}, nil
 }
