@@ -266,6 +266,7 @@ func (w *World) ask(running bool, wish admin.Wish) {
 			}
 			switch {
 			case !w.cfg.Calm:
+			case running && err == nil && n.Topology().Job == nil: // it had ended when that was decided
 			case running && !errors.Is(err, admin.ErrConflict):
 				w.fail(errors.Join(fmt.Errorf("%w: it is job %d", errUnclean, job.ID), err))
 			case !running && w.hand.done && errors.Is(err, admin.ErrConflict): // it may just have ended
