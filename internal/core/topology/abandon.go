@@ -24,25 +24,25 @@ func (t *Topology) Forbearance() int64 {
 
 // Awaited are the nodes for each of which the job that runs waits should it be away: those
 // to whom some bucket comes, or is due to come, that were no replicas of it before; and when
-// nothing else is left to do, those who have to forget what they held.
+// nothing else is left to do, those with a share who have to forget what they held before
+// they can be sent more. Who has none is sent nothing.
 func (t *Topology) Awaited() (out []unkai.NodeID) {
 	if t.Job == nil {
 		return nil
 	}
-	wanted := make([]bool, t.Seats+1)
+	wanted, strays := make([]bool, t.Seats+1), make([]bool, t.Seats+1)
 	forget := t.Job.Held && t.Moving() == 0
 	for b := range t.Sets {
 		s := &t.Sets[b]
-		seats := newcomers(s.Replicas, slices.Concat(s.Joining, s.Due))
-		if forget {
-			seats = s.Strays
-		}
-		for _, seat := range seats {
+		for _, seat := range newcomers(s.Replicas, slices.Concat(s.Joining, s.Due)) {
 			wanted[seat] = true
+		}
+		for _, seat := range s.Strays {
+			strays[seat] = forget
 		}
 	}
 	for _, n := range t.Nodes {
-		if wanted[n.Seat] {
+		if wanted[n.Seat] || strays[n.Seat] && n.State == Attached {
 			out = append(out, n.ID)
 		}
 	}

@@ -26,11 +26,14 @@ func (s *Steward) abandon(ctx context.Context, top *topology.Topology) bool {
 	if _, err := top.Abandon(missed, gone...); err != nil {
 		return false // it has to go on, and waits
 	}
-	s.cfg.Log.Warn("a job that began by itself is cancelled by itself: it waits for nodes that have been silent for too long; those that got nothing get their share when they are back",
-		"job", top.Job.ID, "kind", string(top.Job.Kind), "nodes", ids(missed), "silent_for", time.Since(s.silent[missed[0]]).Round(time.Second))
-	return s.change(ctx, top, "cancel a job", func(t *topology.Topology) (topology.Topology, error) {
+	done := s.change(ctx, top, "cancel a job", func(t *topology.Topology) (topology.Topology, error) {
 		return t.Abandon(missed, gone...)
 	})
+	if done {
+		s.cfg.Log.Warn("a job that began by itself is cancelled by itself: it waits for nodes that have been silent for too long; those that got nothing get their share when they are back",
+			"job", top.Job.ID, "kind", string(top.Job.Kind), "nodes", ids(missed), "silent_for", time.Since(s.silent[missed[0]]).Round(time.Second))
+	}
+	return done
 }
 
 // missed are the nodes for which the job that runs waits in vain, if it began by itself. One
@@ -49,21 +52,19 @@ func (s *Steward) missed(top *topology.Topology) []unkai.NodeID {
 }
 
 // givenUp is the job that was cancelled since a node was silent that has not come back; nil:
-// there is none. Such a node was there when the job began, and holds nothing or counts by
-// itself.
+// there is none, or this steward has not watched it since. Such a node was there when the job
+// began, and holds nothing or counts by itself.
 func (s *Steward) givenUp(top *topology.Topology, id unkai.NodeID) *topology.Job {
-	if s.cfg.Nodes.Here(id) {
+	j, since := top.GivenUp(id), s.silent[id]
+	if j == nil || since.IsZero() || s.cfg.Now()-time.Since(since).Milliseconds() > j.Ended {
 		return nil
 	}
-	return top.GivenUp(id)
+	return j
 }
 
-// cutShort reports whether the last job that has ended was cancelled by the cluster itself,
-// for the sake of a node that has got some of its share.
+// cutShort reports whether the last job that has ended was cancelled by the cluster itself:
+// others than those for whose sake it was may lack a part of their share, too.
 func cutShort(top *topology.Topology) bool {
 	j := lastJob(top)
-	return j != nil && slices.ContainsFunc(j.Missed, func(id unkai.NodeID) bool {
-		m, ok := top.Node(id)
-		return ok && m.State == topology.Attached
-	})
+	return j != nil && len(j.Missed) > 0
 }

@@ -78,7 +78,7 @@ func (w *watcher) abandons(d time.Duration) time.Duration {
 				next = next.Proceed(nil, free, 0, nil)
 				continue
 			}
-			ended, ok := next.Advance(nil, 1)
+			ended, ok := next.Advance(nil, w.cfg.Now())
 			if !ok {
 				w.t.Fatalf("it does not end: %+v", next.Job)
 			}

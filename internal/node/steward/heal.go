@@ -11,7 +11,7 @@ import (
 
 // heal fills the places that incarnations which have passed left in sets and that no
 // job fills any more, when everybody is there and more may fail afterwards. It also
-// gives those the rest of their share for whose sake the cluster itself has cancelled a job.
+// gives all the rest of their share where the cluster itself has cancelled a job.
 func (s *Steward) heal(ctx context.Context, top *topology.Topology) bool {
 	c, loads, ok := s.mending(ctx, top)
 	if ok && !s.begin(ctx, top, c, loads) {

@@ -56,7 +56,7 @@ func watching(t *testing.T, attached, recognised int) *watcher {
 	for _, m := range w.top.Nodes {
 		w.c.alive[m.ID], w.c.says[m.ID] = true, &Load{Load: topology.Load{Node: m.ID, Alive: true, Bytes: 1000, Used: 1000, Limit: 100_000}}
 	}
-	w.Steward = New(Config{Self: 1, Nodes: w.c, Managers: alone{&w.top}, Log: slog.New(slog.DiscardHandler)})
+	w.Steward = New(Config{Self: 1, Nodes: w.c, Managers: alone{&w.top}, Log: slog.New(slog.DiscardHandler), Now: func() int64 { return time.Now().UnixMilli() }})
 	return w
 }
 
