@@ -16,6 +16,7 @@ import (
 	"unkai/internal/core/register"
 	"unkai/internal/core/topology"
 	"unkai/internal/node/antientropy"
+	"unkai/internal/node/replica"
 	"unkai/internal/store"
 )
 
@@ -221,6 +222,67 @@ func TestWhatIsNotChosenIsNotCarried(t *testing.T) {
 		}
 		if seen == 0 {
 			t.Error("none was brought at all")
+		}
+	})
+}
+
+// Nor is one that a replica alone has accepted since the bucket set out, neither before the
+// round by which the newcomer is brought it, which gives it another ballot, nor after it.
+func TestWhatIsOneReplicasAloneIsNotCarried(t *testing.T) {
+	grow(t, 50, func(t *testing.T, g *growing) {
+		g.begin(t)
+		var on []string // their way
+		for i := range 300 {
+			if key := fmt.Sprint("lone", i); slices.Contains(g.moving(), g.call(key).Bucket) {
+				on = append(on, key)
+			}
+		}
+		for i, key := range on {
+			g.accept(t, g.nodes[i%3], key, "once", 1<<40)
+		}
+		const late = 1 << 60
+		var mu sync.Mutex
+		accepted := map[string]bool{}
+		for _, n := range g.nodes[:3] {
+			settle := n.Settle
+			n.Settle = func(keys [][]byte) error {
+				err := settle(keys)
+				mu.Lock()
+				defer mu.Unlock()
+				for _, key := range keys {
+					if len(accepted) < len(on)/4 && !accepted[string(key)] {
+						accepted[string(key)] = g.accept(t, n, string(key), "late", late) == replica.OK
+					}
+				}
+				return err
+			}
+		}
+		var carried, carriedLate atomic.Int64
+		g.nodes[3].engine.(*scanned).write = func(w *store.Write) {
+			switch w.Record.Ballot {
+			case 1 << 40:
+				carried.Add(1)
+			case late:
+				carriedLate.Add(1)
+			}
+		}
+		g.move(t, 5*time.Second)
+		for i, m := range g.movers[:3] {
+			if buckets, _ := m.Settled(); !slices.Equal(buckets, g.moving()) {
+				t.Errorf("node %d has settled %v", i+1, buckets)
+			}
+		}
+		if n, late := carried.Load(), carriedLate.Load(); n > 0 || late > 0 {
+			t.Errorf("%d records were carried before the round, and %d after it", n, late)
+		}
+		seen := 0
+		for _, key := range on {
+			if g.held(t, g.nodes[3], key).Ballot != 0 {
+				seen++
+			}
+		}
+		if seen < len(on)/2 || len(accepted) == 0 {
+			t.Errorf("%d of %d were brought, %d accepted late", seen, len(on), len(accepted))
 		}
 	})
 }
