@@ -20,8 +20,8 @@ type copied struct {
 
 // backUp copies what a host keeps, which may be running.
 func (w *World) backUp(h *host) {
-	if h.endpoint == nil || w.cfg.Memory {
-		return
+	if h.endpoint == nil || w.cfg.Memory || h.copy.id == h.endpoint.id && time.Since(h.copy.at) < 40*time.Second {
+		return // one that is made anew is seldom old
 	}
 	h.copies++
 	c := copied{filepath.Join(w.cfg.Dir, fmt.Sprintf("%d.copy%d", h.number, h.copies)), h.engine.Durable(), h.endpoint.id, time.Now()}

@@ -122,8 +122,8 @@ var least = map[string]int{
 	"replace: done": 15, "replace dead: done": 1, "weigh: done": 30, "rezone: done": 8, "rebalance: done": 5,
 	"attach: cancelled": 6, "detach: cancelled": 8, "detach dead: cancelled": 4, "replace: cancelled": 8,
 	"replace by itself: done": 2, "drain while a node is down": 4, "paused across a change of lead": 8,
-	"run of records": 500, "run of records cut short": 15, "fault: half": 12, "fault: emptied": 6, "fault: restored": 3,
-	"fault: spare takes over": 3, "fault: spare dies": 2, "given up for a node's silence": 2,
+	"run of records": 500, "run of records cut short": 15, "fault: half": 12, "fault: emptied": 6, "fault: restored": 1,
+	"fault: spare takes over": 3, "fault: spare dies": 1, "given up for a node's silence": 1,
 	"pause": 100, "resume": 100, "throttle": 100, "cancel": 40, "repair": 40, "refused, as one runs": 80,
 }
 
