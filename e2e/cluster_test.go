@@ -139,7 +139,7 @@ func (c *cluster) endpoints() (out []string) {
 }
 
 // judged runs what disturb does while clients ask the first so many nodes, and
-// fails if the answers are not those of one register for each key.
+// fails if the answers are not those of one register for each key, or if one stood still.
 func (c *cluster) judged(duration time.Duration, endpoints []string, disturb func()) verify.Report {
 	c.t.Helper()
 	s := seed(c.t)
@@ -152,8 +152,10 @@ func (c *cluster) judged(duration time.Duration, endpoints []string, disturb fun
 			Endpoints: endpoints, Duration: duration, Clients: 12, Prefix: fmt.Sprint("v", s, "-"), Seed: s, Timeout: patience,
 		})
 	}()
+	judge := c.pulse(endpoints, done)
 	disturb()
 	<-done
+	judge()
 	if err != nil {
 		c.t.Fatal(err)
 	}

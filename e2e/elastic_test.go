@@ -23,11 +23,10 @@ func (c *cluster) unkai(at *member, args ...string) (string, error) {
 	return string(out), err
 }
 
-// ask runs a command that has to succeed, which it may not at once: on a busy machine
-// nodes miss each other for a moment.
+// ask runs a command that has to succeed, but for a hiccup.
 func (c *cluster) ask(at *member, args ...string) (out string) {
 	c.t.Helper()
-	eventually(c.t, "unkai "+strings.Join(args, " "), func() (err error) {
+	soon(c.t, "unkai "+strings.Join(args, " "), func() (err error) {
 		if out, err = c.unkai(at, args...); err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}

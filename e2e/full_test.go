@@ -35,7 +35,7 @@ func (c *cluster) full(m *member, full bool) {
 func (c *cluster) gone(w *wire, key string) {
 	c.t.Helper()
 	doubt := false
-	eventually(c.t, key+" is deleted", func() error {
+	soon(c.t, key+" is deleted", func() error {
 		switch got := w.ask(c.t, "delete "+key+"\r\n"); {
 		case got == "DELETED", got == "NOT_FOUND" && doubt:
 			return nil
@@ -80,7 +80,7 @@ func TestDiskFullAtOne(t *testing.T) {
 		for i := range 60 {
 			key := fmt.Sprint("late", i)
 			w.served(t, "get "+key+"\r\n", "VALUE "+key+got)
-			eventually(t, "both others have taken "+key, func() error {
+			soon(t, "both others have taken "+key, func() error {
 				out := c.ask(c.members[1], "explain", key)
 				switch n := strings.Count(out, "an item"); {
 				case n > 2:
@@ -137,7 +137,7 @@ func TestDiskFullAtAll(t *testing.T) {
 		w := connect(t, c.members[0].process)
 		const full, fuller = "SERVER_ERROR out of memory storing object", "store is full: less than"
 		set := func(i int) (reply string) {
-			eventually(t, "it is stored, or the disks are full", func() error { // nodes may miss each other for a moment
+			soon(t, "it is stored, or the disks are full", func() error {
 				reply = w.ask(t, fmt.Sprintf("set big%d 0 0 %d\r\n%s\r\n", i, len(value), value))
 				if reply == "STORED" || reply == full || strings.Contains(reply, fuller) {
 					return nil

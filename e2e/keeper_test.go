@@ -21,6 +21,7 @@ type keeper struct {
 	cluster *cluster
 	workers [][]*kept
 	acked   atomic.Int64
+	still   standstill
 	stop    chan struct{}
 	all     sync.WaitGroup
 
@@ -72,6 +73,7 @@ func (k *keeper) during(seed uint64, nodes []*member, f func()) {
 		if k.wrong != nil {
 			k.cluster.t.Fatal(k.wrong)
 		}
+		k.still.judge(k.cluster.t)
 	}()
 	f()
 }
@@ -115,7 +117,10 @@ func (k *keeper) work(r *rand.Rand, doors []*process, keys []*kept) {
 		}
 		err := errNotYet
 		if wires[at] != nil {
-			if err = keys[r.IntN(len(keys))].ask(wires[at], r); hungUp(err) {
+			c, begun := keys[r.IntN(len(keys))], time.Now()
+			err = c.ask(wires[at], r)
+			k.still.took(c.key, begun)
+			if hungUp(err) {
 				wires[at].Close()
 				wires[at] = nil
 			}

@@ -34,6 +34,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "making a directory for the tests:", err)
 		os.Exit(1)
 	}
+	if err := watchMachine(scratch); err != nil {
+		fmt.Fprintln(os.Stderr, "watching the machine:", err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := os.RemoveAll(scratch); err != nil {
 		fmt.Fprintln(os.Stderr, "removing the directory of the tests:", err)

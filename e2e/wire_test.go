@@ -170,11 +170,10 @@ func (w *wire) want(t testing.TB, request, answer string) {
 	}
 }
 
-// served is want of a cluster, for what may be asked twice: on a busy machine nodes miss
-// each other for a moment.
+// served is want of a cluster, for what may be asked twice, but not often.
 func (w *wire) served(t testing.TB, request, answer string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%.80q is served", request), func() error {
+	soon(t, fmt.Sprintf("%.80q is served", request), func() error {
 		got := w.ask(t, request)
 		if strings.HasPrefix(got, "SERVER_ERROR ") {
 			return errors.New(got)

@@ -99,6 +99,7 @@ func dial(t *testing.T, n *node.Node) *client {
 
 func (c *client) line(send string) string {
 	c.t.Helper()
+	defer moves(c.t, send)()
 	if err := c.c.SetDeadline(time.Now().Add(patience)); err != nil {
 		c.t.Fatal(err)
 	}

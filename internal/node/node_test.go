@@ -59,6 +59,7 @@ func stop(t *testing.T, n *node.Node) {
 // with end.
 func ask(t *testing.T, n *node.Node, requests, end string) string {
 	t.Helper()
+	defer moves(t, requests)()
 	c, err := net.Dial("tcp", n.Listen().String())
 	if err != nil {
 		t.Fatal(err)
