@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// moves is how long an operation may take beside what the machine explains.
+const moves = 8 * time.Second
+
 // standstill is the longest that an operation took beside what the machine explains. While
 // nodes die and come back it may be long, but not as long as a request may take: with the
 // patience of these tests that would be hardly seen otherwise.
@@ -35,7 +38,7 @@ func (s *standstill) judge(t testing.TB) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t.Logf("the longest operation took %v", s.longest.Round(time.Millisecond))
-	if s.longest > longest {
+	if s.longest > moves {
 		t.Errorf("%s stood still for %v, and not because the machine did", s.what, s.longest.Round(time.Millisecond))
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // unmoved is how long an operation may stand still beside what the machine does, which
 // unhurried would let pass.
-const unmoved = 5 * time.Second
+const unmoved = 8 * time.Second
 
 // heart beats as long as the process lasts; how late it is is how long the machine itself
 // stood still.
