@@ -211,38 +211,20 @@ func (m *Mover) forget(top *topology.Topology) {
 		m.dropped = make([]unkai.Epoch, top.Buckets)
 	}
 	m.mu.Unlock()
-	var all sync.WaitGroup
-	slots := make(chan struct{}, forgetAtOnce)
 	for b := range top.Buckets {
 		r := top.Route(unkai.Bucket(b))
-		m.mu.Lock()
 		// The epoch, since the node may have held it under one that was not seen here.
-		done := m.dropped[b] == r.Since
-		m.mu.Unlock()
-		if done || slices.Contains(r.Members, m.Self) {
+		if slices.Contains(r.Members, m.Self) || m.dropped[b] == r.Since {
 			continue
 		}
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			m.drop(unkai.Bucket(b), r.Since)
-		})
+		if err := m.Replica.Drop(unkai.Bucket(b)); err != nil {
+			m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
+			continue
+		}
+		m.mu.Lock()
+		m.dropped[b] = r.Since
+		m.mu.Unlock()
 	}
-	all.Wait()
-}
-
-// forgetAtOnce is how many buckets are dropped at once. Each waits for the store's disk, also
-// one of which nothing is there, and they wait together.
-const forgetAtOnce = 32
-
-func (m *Mover) drop(b unkai.Bucket, since unkai.Epoch) {
-	if err := m.Replica.Drop(b); err != nil {
-		m.Log.Warn("a bucket that is held elsewhere now could not be forgotten; it will be tried again", "bucket", b, "err", err)
-		return
-	}
-	m.mu.Lock()
-	m.dropped[b] = since
-	m.mu.Unlock()
 }
 
 // Forgot are the buckets of which this node had something left to forget, and
