@@ -106,6 +106,7 @@ func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool
 		if k%2 == 1 {
 			q, want = "get nothing\r\n", "END\r\n"
 		}
+		before := stood()
 		if _, err := nc.Write([]byte(q)); err != nil {
 			p.fail("it could not ask: %v", err)
 			return true
@@ -115,13 +116,18 @@ func (p *polite) connection(nc net.Conn, i int, last bool, answered func()) bool
 			p.fail("it got no answer: %v", err)
 			return true
 		}
-		if line != want && !strings.Contains(line, "in time") { // a machine that stands still is no fault
+		// A machine that stands still is no fault: some did not answer in time.
+		excused := strings.Contains(line, "in time") || strings.Contains(line, "in doubt") && stood()-before > tardy
+		if line != want && !excused {
 			p.fail("%q", line)
 		}
 		p.asked.Add(1)
 		answered()
 	}
 }
+
+// tardy is for how long a machine stands still that makes a write doubtful.
+const tardy = 200 * time.Millisecond
 
 // goodbye is a farewell that is soon over, and long enough to be seen.
 const goodbye = 5 * time.Second
