@@ -81,7 +81,7 @@ func (e *Engine) clearIncoming() error {
 }
 
 // clearStray removes files that were not taken. What cannot be removed is tried again before
-// the next tables are made, and when the store opens.
+// the next tables are made, which waits for that, and when the store opens.
 func (e *Engine) clearStray() {
 	e.tables.stray = slices.DeleteFunc(e.tables.stray, func(path string) bool {
 		err := e.guard.Remove(path)
@@ -131,8 +131,11 @@ func (e *Engine) bring(runs []*run, before counts) (rest []*run, sum counts, err
 	if size < g.many {
 		return runs, counts{}, nil
 	}
+	if e.clearStray(); len(g.stray) > 0 { // there would be more and more of them
+		g.pause = vainPause
+		return runs, counts{}, nil
+	}
 	e.space.wrote(int64(size))
-	e.clearStray()
 	err = e.makeTables(pieces, before, sum)
 	if err == nil {
 		if err = e.db.Ingest(context.Background(), g.paths); err == nil && !e.broken.Load() {

@@ -78,9 +78,18 @@ func TestTablesLeftOver(t *testing.T) {
 		t.Fatal("nothing is left over")
 	}
 	n.links.Store(false)
+	left := len(stray(t, mem))
+	e.tables.pause = 0
+	bringGroup(t, e, l, 4, 0)
+	if s := stray(t, mem); len(s) != left || e.tables.made.Load() > 0 {
+		t.Errorf("%d are left over, and then %v", left, s)
+	}
 	n.removes.Store(false)
 	e.tables.pause = 0
 	bringGroup(t, e, l, 5, 0)
+	if e.tables.made.Load() == 0 {
+		t.Error("no tables were made afterwards")
+	}
 	if s := stray(t, mem); len(s) > 0 {
 		t.Errorf("left over: %v", s)
 	}
