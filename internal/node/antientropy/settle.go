@@ -20,8 +20,9 @@ func newcomers(r *topology.Route) quorum.Mask {
 
 // misses reports whether a newcomer to a bucket is away.
 func (r *Repairer) misses(route *topology.Route) bool {
+	fresh := newcomers(route)
 	for i, id := range route.Members {
-		if newcomers(route).Has(i) && id != r.Self && (id == 0 || !r.Alive(id)) {
+		if fresh.Has(i) && id != r.Self && (id == 0 || !r.Alive(id)) {
 			return true
 		}
 	}

@@ -35,8 +35,9 @@ func (s *Steward) farewell(ctx context.Context, top *topology.Topology) bool {
 	return slices.Contains(stays, true)
 }
 
-// leavers are the nodes that are to be removed when nothing else moves any more. Every steward notes since when, whether it
-// works or not, so that who comes to work goes on with the count of the one before.
+// leavers are the nodes that are to be removed when nothing else moves any more. Every
+// steward notes since when, whether it works or not, so that who comes to work goes on with
+// the count of the one before.
 func (s *Steward) leavers(top *topology.Topology) []unkai.NodeID {
 	leavers := top.Departing()
 	if len(leavers) > 0 && top.Moving() > 0 {
